@@ -1,0 +1,1 @@
+"""Arrays in, numbers out; and the catalogue of what a run records."""

@@ -1,0 +1,133 @@
+"""Turns what pydantic found wrong into one message that names the key, the rule, the value and the nearest valid name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from assay.errors import InvalidValue, did_you_mean, shown
+
+_VARIANT_ERRORS = ("variant_name", "variant_source", "union_tag_invalid", "union_tag_not_found")
+
+
+def invalid_value(
+    path: Sequence[str | int],
+    problem: str = "",
+    hint: str = "",
+    *,
+    error: ValidationError | None = None,
+    schema: type[BaseModel] | None = None,
+) -> InvalidValue:
+    """An `InvalidValue` for one problem, or for the first problem of a pydantic error below ``path``."""
+    if error is None:
+        return InvalidValue(path, problem, hint)
+    details = error.errors(include_url=False)
+    first = details[0]
+    where, variants = _plain_path(first["loc"], schema)
+    text, hint = _explain(first, variants)
+    return InvalidValue((*path, *where), text, hint, more=len(details) - 1)
+
+
+def _plain_path(
+    loc: tuple[int | str, ...], schema: type[BaseModel] | None
+) -> tuple[tuple[str | int, ...], list[type[BaseModel]]]:
+    """Drop the variant tags pydantic puts into a location, and say which models stand at its end (or its parent)."""
+    path: list[str | int] = []
+    models: list[type[BaseModel]] = [schema] if schema else []
+    for part in loc:
+        if any(part in _tags(model) for model in models) and len(models) > 1:
+            models = [model for model in models if part in _tags(model)]
+            continue
+        path.append(part)
+        fields = [model.model_fields[part] for model in models if isinstance(part, str) and part in model.model_fields]
+        if fields:
+            models = [found for field in fields for found in _models_in(field.annotation, field.metadata)]
+    return tuple(path), models
+
+
+def _models_in(annotation: Any, metadata: Iterable[Any] = ()) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def variant_key(model: type[BaseModel]) -> str | None:
+    """The key that tells a variant from its siblings: ``name``, or ``source`` for data."""
+    return next((key for key in ("source", "name") if key in model.model_fields), None)
+
+
+def _tags(model: type[BaseModel]) -> tuple[object, ...]:
+    key = variant_key(model)
+    return (get_args(model.model_fields[key].annotation) or ("user",)) if key else ()
+
+
+def _explain(detail: ErrorDetails, models: list[type[BaseModel]]) -> tuple[str, str]:
+    kind, value, context = detail["type"], detail.get("input"), detail.get("ctx", {})
+    got = f", got {shown(value)}."
+    if kind == "extra_forbidden":
+        names = [name for model in models for name in model.model_fields]
+        wrong = detail["loc"][-1]
+        return "is not a known key.", did_you_mean(wrong, names)
+    if kind == "missing":
+        return "is missing; it has no default.", ""
+    if kind in _VARIANT_ERRORS:
+        key = "source" if any(variant_key(model) == "source" for model in models) else "name"
+        names = [str(tag) for model in models for tag in _tags(model) if tag != "user"]
+        chosen = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return f"must be a mapping with the key {key!r}{got}", f"Valid {key}s: {', '.join(names)}."
+        if chosen is None:
+            return f"needs the key {key!r} to say which one is meant.", f"Valid {key}s: {', '.join(names)}."
+        return f"has an unknown {key}, got {shown(chosen)}.", did_you_mean(chosen, names)
+    if kind in ("literal_error", "enum"):
+        names = [text.strip().strip("'") for text in str(context.get("expected", "")).replace(" or ", ",").split(",")]
+        return f"must be one of {', '.join(names)}{got}", did_you_mean(value, names) if isinstance(value, str) else ""
+    rule = _RULES.get(kind)
+    if rule:
+        hint = (
+            "A number was written as text; remove the quotes."
+            if isinstance(value, str) and kind in _NUMBER_TYPES and _is_number(value)
+            else ""
+        )
+        return f"{rule(context)}{got}", hint
+    return f"is not valid: {detail['msg']}{got}", ""
+
+
+_NUMBER_TYPES = ("int_type", "float_type", "int_parsing", "float_parsing")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_RULES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "greater_than": lambda c: f"must be greater than {c['gt']:g}",
+    "greater_than_equal": lambda c: (
+        f"must be at least {c['ge']:,g}" if c["ge"] < 1e6 else f"must be at least {c['ge']:,}"
+    ),
+    "less_than": lambda c: f"must be less than {c['lt']:,}",
+    "less_than_equal": lambda c: f"must be at most {c['le']:,}",
+    "int_type": lambda c: "must be a whole number",
+    "int_from_float": lambda c: "must be a whole number",
+    "float_type": lambda c: "must be a number",
+    "finite_number": lambda c: "must be a finite number",
+    "bool_type": lambda c: "must be true or false",
+    "string_type": lambda c: "must be text",
+    "string_pattern_mismatch": lambda c: "must be a dotted path like package.module:Name",
+    "string_too_long": lambda c: f"must have at most {c['max_length']} characters",
+    "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
+    "list_type": lambda c: "must be a list",
+    "tuple_type": lambda c: "must be a list",
+    "dict_type": lambda c: "must be a mapping",
+    "model_type": lambda c: "must be a mapping",
+    "model_attributes_type": lambda c: "must be a mapping",
+    "too_long": lambda c: f"must have at most {c['max_length']} entries",
+    "too_short": lambda c: f"must have at least {c['min_length']} entries",
+}

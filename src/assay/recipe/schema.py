@@ -1,0 +1,329 @@
+"""What one run is: everything that decides its numbers, and nothing else.
+
+A `Recipe` is frozen and validated. Sections with variants (``model``, ``optimizer``, …) are told apart by their
+``name`` (``source`` for data); each variant accepts its own keys only. Every number has a lower and an upper bound.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+
+from assay.recipe.problems import invalid_value
+
+DOTTED_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+DottedPath = Annotated[str, StringConstraints(pattern=DOTTED_PATH, max_length=200)]
+Options = Annotated[dict[str, Any], Field(max_length=100)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+Activation = Literal["relu", "tanh", "sigmoid", "gelu", "swish"]
+Norm = Literal["none", "batch", "layer"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+class _Data(Section):
+    validation: Annotated[float, Field(ge=0.01, le=0.9)] = 0.2
+    """Share of the examples outside the test split that validates; drawn anew for each seed."""
+    normalize: Literal["standard", "unit"] = "standard"
+    """``standard``: zero mean and unit deviation per channel, fitted on training examples; ``unit``: pixels / 255."""
+
+
+class DigitsData(_Data):
+    """scikit-learn's 1,797 handwritten digits, 8×8, grey; a fixed fifth is the test split."""
+
+    source: Literal["digits"]
+
+
+class CirclesData(_Data):
+    """Two noisy concentric circles in the plane, the same points for every seed."""
+
+    source: Literal["circles"]
+    points: Annotated[int, Field(ge=20, le=1_000_000)] = 250
+    """Points outside the test split."""
+    test_points: Annotated[int, Field(ge=10, le=1_000_000)] = 200
+    noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.2
+    """Standard deviation of the Gaussian noise added to each coordinate."""
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Radius of the inner circle over that of the outer one."""
+
+
+class UserData(_Data):
+    """A data source class of your own, by dotted path."""
+
+    source: DottedPath
+    options: Options = {}
+    """Keyword arguments of the class."""
+
+
+def _variant_of(key: str) -> Discriminator:
+    def variant(value: Any) -> str | None:
+        name = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+        if not isinstance(name, str):
+            return None
+        return "user" if ":" in name else name
+
+    return Discriminator(variant, custom_error_type=f"variant_{key}", custom_error_message="unknown variant")
+
+
+Data = Annotated[
+    Annotated[DigitsData, Tag("digits")] | Annotated[CirclesData, Tag("circles")] | Annotated[UserData, Tag("user")],
+    _variant_of("source"),
+]
+
+# --- model and initialisation ----------------------------------------------------------------------------------------
+
+
+class _Network(Section):
+    activation: Activation = "relu"
+    norm: Norm = "none"
+    """Normalisation after every layer but the last, before its activation."""
+    dropout: Fraction = 0.0
+    """Probability with which a unit of a hidden fully connected layer is dropped."""
+
+
+class MlpModel(_Network):
+    """Fully connected layers of any widths."""
+
+    name: Literal["mlp"]
+    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max_length=100, strict=False)] = (256,)
+    """Units of each hidden layer; an empty list gives a linear classifier."""
+
+
+class LeNet5Model(_Network):
+    """LeNet-5 (LeCun et al. 1998) with max-pooling, fitted to any image size."""
+
+    name: Literal["lenet5"]
+
+
+class UserModel(Section):
+    """A ``torch.nn.Module`` of your own, by dotted path; called as ``Class(input_shape=…, classes=…, **options)``."""
+
+    name: DottedPath
+    options: Options = {}
+
+
+Model = Annotated[
+    Annotated[MlpModel, Tag("mlp")] | Annotated[LeNet5Model, Tag("lenet5")] | Annotated[UserModel, Tag("user")],
+    _variant_of("name"),
+]
+
+
+class DefaultInit(Section):
+    """torch's defaults for assay's own models, U(−1/√fan_in, 1/√fan_in); a user's class starts as its constructor left it."""
+
+    name: Literal["default"]
+
+
+class KaimingInit(Section):
+    """He et al. 2015, arXiv:1502.01852: deviation gain/√fan_in; biases zero."""
+
+    name: Literal["kaiming"]
+    distribution: Literal["normal", "uniform"] = "normal"
+
+
+class XavierInit(Section):
+    """Glorot and Bengio 2010: deviation gain·√(2/(fan_in + fan_out)); biases zero."""
+
+    name: Literal["xavier"]
+    distribution: Literal["normal", "uniform"] = "uniform"
+
+
+class NormalInit(Section):
+    """Zero-mean normal weights of one standard deviation, the weight scale; biases zero."""
+
+    name: Literal["normal"]
+    scale: Annotated[float, Field(ge=0.0, le=100.0)] = 0.01
+
+
+Init = Annotated[DefaultInit | KaimingInit | XavierInit | NormalInit, Field(discriminator="name")]
+
+# --- loss, optimizer, schedule ---------------------------------------------------------------------------------------
+
+
+class CrossEntropyLoss(Section):
+    """Softmax cross-entropy, with penalties on weights (not on biases or normalisation parameters)."""
+
+    name: Literal["cross_entropy"]
+    label_smoothing: Fraction = 0.0
+    l1: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    """Adds l1 · Σ|w| to what is minimised."""
+    l2: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    """Adds l2/2 · Σw² to what is minimised, so that its gradient is l2 · w."""
+
+
+Loss = Annotated[CrossEntropyLoss, Field(discriminator="name")]
+
+LearningRate = Annotated[float, Field(gt=0.0, le=1000.0)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+Epsilon = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class SgdOptimizer(Section):
+    """Stochastic gradient descent, with momentum (Polyak 1964) and its Nesterov form (Sutskever et al. 2013) if asked."""
+
+    name: Literal["sgd"]
+    lr: LearningRate = 0.01
+    momentum: Decay = 0.0
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> SgdOptimizer:
+        if self.nesterov and self.momentum == 0.0:
+            raise invalid_value(("optimizer", "nesterov"), "needs optimizer.momentum above 0, got momentum 0.")
+        return self
+
+
+class RmspropOptimizer(Section):
+    """RMSProp (Tieleman and Hinton 2012)."""
+
+    name: Literal["rmsprop"]
+    lr: LearningRate = 0.001
+    alpha: Decay = 0.99
+    epsilon: Epsilon = 1e-8
+    momentum: Decay = 0.0
+
+
+class AdamOptimizer(Section):
+    """Adam (Kingma and Ba 2014, arXiv:1412.6980), bias-corrected."""
+
+    name: Literal["adam"]
+    lr: LearningRate = 0.001
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    epsilon: Epsilon = 1e-8
+
+
+class AdamWOptimizer(Section):
+    """AdamW (Loshchilov and Hutter 2017, arXiv:1711.05101): Adam with decoupled weight decay."""
+
+    name: Literal["adamw"]
+    lr: LearningRate = 0.001
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    epsilon: Epsilon = 1e-8
+    weight_decay: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.01
+
+
+Optimizer = Annotated[
+    SgdOptimizer | RmspropOptimizer | AdamOptimizer | AdamWOptimizer,
+    Field(discriminator="name"),
+]
+
+
+class _Schedule(Section):
+    warmup_epochs: Annotated[float, Field(ge=0.0, le=10_000.0)] = 0.0
+    """Epochs over which the rate first rises linearly from near zero; the schedule proper then spans the rest."""
+
+
+class ConstantSchedule(_Schedule):
+    """The optimizer's rate throughout."""
+
+    name: Literal["constant"]
+
+
+class StepSchedule(_Schedule):
+    """Multiply the rate by ``factor`` every ``every`` epochs."""
+
+    name: Literal["step"]
+    every: Annotated[float, Field(gt=0.0, le=10_000.0)] = 10.0
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+
+
+class ExponentialSchedule(_Schedule):
+    """Multiply the rate by ``factor`` every epoch, smoothly step by step."""
+
+    name: Literal["exponential"]
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+
+
+class CosineSchedule(_Schedule):
+    """Half a cosine from the rate down to ``end`` times it (Loshchilov and Hutter 2016, arXiv:1608.03983)."""
+
+    name: Literal["cosine"]
+    end: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+
+class LinearSchedule(_Schedule):
+    """A straight line from the rate down to ``end`` times it."""
+
+    name: Literal["linear"]
+    end: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+
+class OneCycleSchedule(Section):
+    """Up from ``start`` times the rate to the rate, then down to ``end`` times it, in half cosines (Smith and Topin 2017)."""
+
+    name: Literal["one_cycle"]
+    peak: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """Share of training at which the rate is highest."""
+    start: Annotated[float, Field(ge=0.0, le=1.0)] = 0.04
+    end: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0001
+
+
+Schedule = Annotated[
+    ConstantSchedule | StepSchedule | ExponentialSchedule | CosineSchedule | LinearSchedule | OneCycleSchedule,
+    Field(discriminator="name"),
+]
+
+# --- the whole -------------------------------------------------------------------------------------------------------
+
+
+class Train(Section):
+    """How long, in what batches, and with what arithmetic."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """CPU threads of one run. More change the order of sums, and so the last bits of every number."""
+    precision: Literal["float32", "float64"] = "float32"
+
+
+class Recipe(Section):
+    """Everything that decides the numbers of one run."""
+
+    data: Data
+    model: Model
+    init: Init = DefaultInit(name="default")
+    loss: Loss = CrossEntropyLoss(name="cross_entropy")
+    optimizer: Optimizer = AdamOptimizer(name="adam")
+    schedule: Schedule = ConstantSchedule(name="constant")
+    train: Train = Train()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Recipe:
+        try:
+            recipe: Recipe = handler(data)
+        except ValidationError as error:
+            raise invalid_value((), error=error, schema=cls) from None
+        return recipe
+
+    def at_seed(self, seed: int) -> Recipe:
+        """The same recipe with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field with its value, as plain JSON data; saved with the run."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,1 @@
+"""The study engine: design, runner, executors, store, statistics, verdicts. Imports no training framework."""

@@ -1,0 +1,1 @@
+"""What a study asks (in the making)."""
