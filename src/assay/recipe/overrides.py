@@ -1,0 +1,115 @@
+"""Edits nested data by dotted keys: what arms change, and what ``--set`` says.
+
+``model.dropout: 0.5`` edits one value; ``model: {…}`` replaces the whole section, so that a section whose variant changes
+does not inherit keys of the old one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from assay.errors import InputError, InvalidValue, did_you_mean, shown
+from assay.errors import Path as KeyPath
+from assay.recipe.reading import Document, parse
+
+
+class Draft:
+    """Recipe data under construction, which remembers where in the study each value was written."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+        self._origins: dict[KeyPath, KeyPath] = {}
+
+    def copy(self) -> Draft:
+        twin = Draft()
+        twin.data = copy.deepcopy(self.data)
+        twin._origins = dict(self._origins)
+        return twin
+
+    def apply(self, changes: Mapping[str, Any], origin: KeyPath) -> None:
+        """Apply dotted changes written at ``origin``; whole sections first, then single values in them."""
+        for key in sorted(changes, key=lambda text: text.count(".")):
+            self._set(tuple(key.split(".")), changes[key], (*origin, key))
+
+    def _set(self, path: tuple[str, ...], value: Any, origin: KeyPath) -> None:
+        level = self.data
+        for part in path[:-1]:
+            below = level.setdefault(part, {})
+            if not isinstance(below, dict):
+                raise InvalidValue(origin, f"goes below {part!r}, which is no mapping but {shown(below)}.")
+            level = below
+        if "" in path:
+            raise InvalidValue(origin, "has an empty part between its dots.", "Write keys like model.dropout.")
+        level[path[-1]] = copy.deepcopy(value)
+        self._origins = {known: place for known, place in self._origins.items() if known[: len(path)] != path}
+        self._origins[path] = origin
+
+    def origin(self, path: KeyPath) -> KeyPath:
+        """Where in the study the value at a recipe path was written; ``base`` and the path where nobody wrote it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._origins:
+                return (*self._origins[path[:length]], *path[length:])
+        return ("base", *path)
+
+
+def set_values(document: Document, assignments: list[str]) -> None:
+    """Apply ``--set KEY=VALUE`` words to a document. Values are YAML; keys are dotted paths in the file.
+
+    Raises:
+        InputError: a word has no ``=``, or leads nowhere.
+        StudyFileError: the value is not plain YAML.
+    """
+    for words in assignments:
+        key, equals, text = words.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set needs KEY=VALUE, got {shown(words)}. Example: --set base.train.epochs=5")
+        place = f"--set {words if len(words) <= 100 else words[:99] + '…'}"
+        value, _ = parse(text, place)
+        path = _assign(document.data, key.strip(), value, place)
+        for known in [known for known in document.overridden if known[: len(path)] == path]:
+            del document.overridden[known]
+        for known in [known for known in document.lines if known[: len(path)] == path]:
+            del document.lines[known]
+        document.overridden[path] = place
+
+
+# Below these keys of a study the rest of a dotted key is one key, itself dotted: an override, or a factor.
+_DOTTED_KEYS_BELOW = {("grid",): 1, ("arms",): 2, ("leave_one_out",): 2}
+
+
+def _assign(data: dict[str, Any], key: str, value: Any, place: str) -> KeyPath:
+    """Set a dotted key and return its path. Existing keys may hold dots themselves; the longest match wins."""
+    level: Any = data
+    path: KeyPath = ()
+    rest = key
+    while True:
+        if isinstance(level, list):
+            head, _, tail = rest.partition(".")
+            if not head.isdecimal() or int(head) >= len(level):
+                raise InputError(f"{place}: {head!r} is no position in a list of {len(level)}, counted from 0.")
+            step: str | int = int(head)
+        else:
+            step = _next_key(level, path, rest)
+            tail = rest[len(step) + 1 :]
+        path = (*path, step)
+        if not tail:
+            level[step] = value
+            return path
+        if isinstance(level, dict) and level.get(step) is None:
+            if path[:1] in (("arms",), ("leave_one_out",)) and len(path) == 2:
+                raise InputError(f"{place}: there is no arm {step!r}. {did_you_mean(step, level)}")
+            level[step] = {}
+        below = level[step]
+        if not isinstance(below, dict | list):
+            raise InputError(f"{place}: {tail!r} goes below {step!r}, which is no mapping but {shown(below)}.")
+        level, rest = below, tail
+
+
+def _next_key(level: dict[str, Any], path: KeyPath, rest: str) -> str:
+    known = [key for key in level if rest == key or rest.startswith(key + ".")]
+    if known:
+        return max(known, key=len)
+    depth = _DOTTED_KEYS_BELOW.get(path[:1]) if path and isinstance(path[0], str) else None
+    return rest if depth == len(path) else rest.partition(".")[0]

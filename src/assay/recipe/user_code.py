@@ -1,0 +1,93 @@
+"""Users' own model and data classes, named by dotted path: ``package.module:Class``.
+
+A path is code that will be imported, so it must lead outside the standard library and outside the running program, and to
+a class; what kind of class is checked by whoever builds it. `announcement` is shown before anything is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from assay.errors import InputError, did_you_mean
+from assay.recipe.schema import Recipe, UserData, UserModel
+
+_REFUSED = frozenset(sys.stdlib_module_names) | {"__main__", "assay", "torch", "numpy", "pip", "setuptools"}
+
+
+def user_paths(recipe: Recipe) -> tuple[str, ...]:
+    """The dotted paths a recipe names, in the order data, model."""
+    paths = []
+    if isinstance(recipe.data, UserData):
+        paths.append(recipe.data.source)
+    if isinstance(recipe.model, UserModel):
+        paths.append(recipe.model.name)
+    return tuple(paths)
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that leads into the standard library or another program, without importing anything.
+
+    Raises:
+        InputError: the path is refused, or no such module can be found.
+    """
+    _source_file(path)
+
+
+def source_hash(path: str) -> str:
+    """SHA-256 of the source file that defines the class, so that editing it starts new runs. Imports only parent packages.
+
+    Changes in other files that the class imports are not seen; name a class anew when those change what it computes.
+    """
+    return hashlib.sha256(_source_file(path).read_bytes()).hexdigest()
+
+
+def resolve_class(path: str) -> type[Any]:
+    """Import the module and return the class.
+
+    Raises:
+        InputError: the path is refused, the module cannot be imported, or what it names is not a class defined there.
+    """
+    _source_file(path)
+    module_name, _, class_name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise InputError(f"{path!r} cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+    if found is None:
+        raise InputError(f"{path!r}: module {module_name} has no {class_name!r}. {did_you_mean(class_name, classes)}")
+    if not isinstance(found, type):
+        raise InputError(f"{path!r} must name a class, got a {type(found).__name__}.")
+    if found.__module__.partition(".")[0] in _REFUSED:
+        raise InputError(f"{path!r} names a class of {found.__module__}; write a class of your own that wraps it.")
+    return found
+
+
+def _source_file(path: str) -> Path:
+    module_name = path.partition(":")[0]
+    top = module_name.partition(".")[0]
+    if top in _REFUSED:
+        raise InputError(
+            f"{path!r} leads into {top}, which is not yours: a dotted path must name a class in a module of your own."
+        )
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # a module beside the study is found however assay was started
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except Exception as error:
+        raise InputError(f"{path!r}: module {module_name} cannot be found: {error}") from error
+    if spec is None:
+        raise InputError(
+            f"{path!r}: there is no module {module_name!r} in {here} or among the installed packages. Install it, or start "
+            "assay in the folder that holds it."
+        )
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        raise InputError(f"{path!r}: module {module_name} has no Python source file, so its runs could not be told apart.")
+    return Path(spec.origin)
