@@ -21,7 +21,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 class AssayError(Exception):
@@ -47,7 +47,7 @@ class InvalidValue(InputError):
     """
 
     def __init__(self, path: Sequence[str | int], problem: str, hint: str = "", more: int = 0) -> None:
-        self.path: Path = tuple(path)
+        self.path: KeyPath = tuple(path)
         self.problem = problem
         self.hint = hint
         self.more = more

@@ -10,8 +10,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from assay.errors import InputError, InvalidValue, did_you_mean, shown
-from assay.errors import Path as KeyPath
+from assay.errors import InputError, InvalidValue, KeyPath, did_you_mean, shown
 from assay.recipe.reading import Document, parse
 
 

@@ -42,7 +42,9 @@ def _plain_path(
             models = [model for model in models if part in _tags(model)]
             continue
         path.append(part)
-        fields = [model.model_fields[part] for model in models if isinstance(part, str) and part in model.model_fields]
+        fields = [
+            field for model in models for name, field in model.model_fields.items() if part in (name, field.alias)
+        ]
         if fields:
             models = [found for field in fields for found in _models_in(field.annotation, field.metadata)]
     return tuple(path), models
@@ -68,7 +70,7 @@ def _explain(detail: ErrorDetails, models: list[type[BaseModel]]) -> tuple[str, 
     kind, value, context = detail["type"], detail.get("input"), detail.get("ctx", {})
     got = f", got {shown(value)}."
     if kind == "extra_forbidden":
-        names = [name for model in models for name in model.model_fields]
+        names = [field.alias or name for model in models for name, field in model.model_fields.items()]
         wrong = detail["loc"][-1]
         return "is not a known key.", did_you_mean(wrong, names)
     if kind == "missing":

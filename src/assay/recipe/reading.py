@@ -24,8 +24,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from assay.errors import InputError, InvalidValue, StudyFileError, shown
-from assay.errors import Path as KeyPath
+from assay.errors import InputError, InvalidValue, KeyPath, StudyFileError, shown
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
@@ -52,6 +51,9 @@ class Document:
 
     def place(self, path: KeyPath) -> str:
         """Where the value at a path was written, or its nearest enclosing one: ``study.yaml, line 7``."""
+        for below, words in self.overridden.items():
+            if below[: len(path)] == path and path and path not in self.lines:
+                return words
         for length in range(len(path), -1, -1):
             prefix = path[:length]
             if prefix in self.overridden:

@@ -89,5 +89,7 @@ def _source_file(path: str) -> Path:
             "assay in the folder that holds it."
         )
     if spec.origin is None or not spec.origin.endswith(".py"):
-        raise InputError(f"{path!r}: module {module_name} has no Python source file, so its runs could not be told apart.")
+        raise InputError(
+            f"{path!r}: module {module_name} has no Python source file, so its runs could not be told apart."
+        )
     return Path(spec.origin)
