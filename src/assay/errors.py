@@ -2,7 +2,7 @@
 
     AssayError                  exit code 1
     ├── InputError              2   something the user wrote is wrong; nothing was started
-    │   ├── InvalidValue        2   one value of a recipe or study breaks a rule
+    │   ├── InvalidValueError        2   one value of a recipe or study breaks a rule
     │   │   └── StudyFileError  2   the same, with the file and line it stands on
     │   ├── DataError           2   a data set is missing, damaged or unfit for what was asked
     │   ├── ShapeError          2   arrays or layers do not fit together
@@ -36,7 +36,7 @@ class InputError(AssayError):
     exit_code = 2
 
 
-class InvalidValue(InputError):
+class InvalidValueError(InputError):
     """One value in a recipe or study breaks a rule.
 
     Args:
@@ -67,8 +67,8 @@ class InvalidValue(InputError):
         return "\n".join(lines)
 
 
-class StudyFileError(InvalidValue):
-    """An InvalidValue with the place it was written at, such as ``labs/x.yaml, line 7`` or ``--set``."""
+class StudyFileError(InvalidValueError):
+    """An InvalidValueError with the place it was written at, such as ``labs/x.yaml, line 7`` or ``--set``."""
 
     def __init__(self, place: str, path: Sequence[str | int], problem: str, hint: str = "", more: int = 0) -> None:
         super().__init__(path, problem, hint, more)

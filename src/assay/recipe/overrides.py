@@ -1,7 +1,7 @@
 """Edits nested data by dotted keys: what arms change, and what ``--set`` says.
 
-``model.dropout: 0.5`` edits one value; ``model: {…}`` replaces the whole section, so that a section whose variant changes
-does not inherit keys of the old one.
+``model.dropout: 0.5`` edits one value; ``model: {…}`` replaces the whole section, so that a section whose variant
+changes does not inherit keys of the old one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from assay.errors import InputError, InvalidValue, KeyPath, did_you_mean, shown
+from assay.errors import InputError, InvalidValueError, KeyPath, did_you_mean, shown
 from assay.recipe.reading import Document, parse
 
 
@@ -37,10 +37,10 @@ class Draft:
         for part in path[:-1]:
             below = level.setdefault(part, {})
             if not isinstance(below, dict):
-                raise InvalidValue(origin, f"goes below {part!r}, which is no mapping but {shown(below)}.")
+                raise InvalidValueError(origin, f"goes below {part!r}, which is no mapping but {shown(below)}.")
             level = below
         if "" in path:
-            raise InvalidValue(origin, "has an empty part between its dots.", "Write keys like model.dropout.")
+            raise InvalidValueError(origin, "has an empty part between its dots.", "Write keys like model.dropout.")
         level[path[-1]] = copy.deepcopy(value)
         self._origins = {known: place for known, place in self._origins.items() if known[: len(path)] != path}
         self._origins[path] = origin
@@ -75,7 +75,7 @@ def set_values(document: Document, assignments: list[str]) -> None:
 
 
 # Below these keys of a study the rest of a dotted key is one key, itself dotted: an override, or a factor.
-_DOTTED_KEYS_BELOW = {("grid",): 1, ("arms",): 2, ("leave_one_out",): 2}
+_DOTTED_KEYS_BELOW: dict[str | int, int] = {"grid": 1, "arms": 2, "leave_one_out": 2}
 
 
 def _assign(data: dict[str, Any], key: str, value: Any, place: str) -> KeyPath:
@@ -110,5 +110,5 @@ def _next_key(level: dict[str, Any], path: KeyPath, rest: str) -> str:
     known = [key for key in level if rest == key or rest.startswith(key + ".")]
     if known:
         return max(known, key=len)
-    depth = _DOTTED_KEYS_BELOW.get(path[:1]) if path and isinstance(path[0], str) else None
+    depth = _DOTTED_KEYS_BELOW.get(path[0]) if path else None
     return rest if depth == len(path) else rest.partition(".")[0]

@@ -1,4 +1,4 @@
-"""Turns what pydantic found wrong into one message that names the key, the rule, the value and the nearest valid name."""
+"""Turns what pydantic found wrong into one message naming the key, the rule, the value and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from assay.errors import InvalidValue, did_you_mean, shown
+from assay.errors import InvalidValueError, did_you_mean, shown
 
 _VARIANT_ERRORS = ("variant_name", "variant_source", "union_tag_invalid", "union_tag_not_found")
 
@@ -20,15 +20,15 @@ def invalid_value(
     *,
     error: ValidationError | None = None,
     schema: type[BaseModel] | None = None,
-) -> InvalidValue:
-    """An `InvalidValue` for one problem, or for the first problem of a pydantic error below ``path``."""
+) -> InvalidValueError:
+    """An `InvalidValueError` for one problem, or for the first problem of a pydantic error below ``path``."""
     if error is None:
-        return InvalidValue(path, problem, hint)
+        return InvalidValueError(path, problem, hint)
     details = error.errors(include_url=False)
     first = details[0]
     where, variants = _plain_path(first["loc"], schema)
     text, hint = _explain(first, variants)
-    return InvalidValue((*path, *where), text, hint, more=len(details) - 1)
+    return InvalidValueError((*path, *where), text, hint, more=len(details) - 1)
 
 
 def _plain_path(

@@ -24,14 +24,17 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from assay.errors import InputError, InvalidValue, KeyPath, StudyFileError, shown
+from assay.errors import InputError, InvalidValueError, KeyPath, StudyFileError, shown
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
 MAX_VALUES = 50_000
 
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_CONSTANTS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 _INT = re.compile(r"[-+]?[0-9]+")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -62,7 +65,7 @@ class Document:
                 return f"{self.name}, line {self.lines[prefix]}"
         return self.name
 
-    def located(self, error: InvalidValue) -> StudyFileError:
+    def located(self, error: InvalidValueError) -> StudyFileError:
         """The same error with its place in this document."""
         if isinstance(error, StudyFileError):
             return error
@@ -158,9 +161,9 @@ class _Builder:
         if isinstance(event, DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                self._refuse(line, "holds a second document (after ---); one file is one study.")
+                raise self._refusal(line, "holds a second document (after ---); one file is one study.")
         elif isinstance(event, AliasEvent) or getattr(event, "anchor", None):
-            self._refuse(line, "uses an anchor or alias (& or *); write the value out instead.")
+            raise self._refusal(line, "uses an anchor or alias (& or *); write the value out instead.")
         elif isinstance(event, CollectionEndEvent):
             self._stack.pop()
         elif isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent):
@@ -169,9 +172,11 @@ class _Builder:
     def _take_value(self, event: ScalarEvent | MappingStartEvent | SequenceStartEvent, line: int) -> None:
         self._values += 1
         if self._values > MAX_VALUES:
-            self._refuse(line, f"holds more than {MAX_VALUES:,} values.")
+            raise self._refusal(line, f"holds more than {MAX_VALUES:,} values.")
         if event.tag is not None:
-            self._refuse(line, f"uses the tag {shown(str(event.tag))}; only plain values are read, without tags.")
+            raise self._refusal(
+                line, f"uses the tag {shown(str(event.tag))}; only plain values are read, without tags."
+            )
         frame = self._stack[-1] if self._stack else None
         if frame is not None and isinstance(frame.container, dict) and frame.key is None:
             self._take_key(event, frame, line)
@@ -183,18 +188,18 @@ class _Builder:
         path = self._place(value, frame, line)
         if isinstance(value, dict | list):
             if len(self._stack) >= MAX_DEPTH:
-                self._refuse(line, f"must be at most {MAX_DEPTH} levels deep; this is deeper.")
+                raise self._refusal(line, f"must be at most {MAX_DEPTH} levels deep; this is deeper.")
             self._stack.append(_Frame(path, value))
 
-    def _take_key(self, event: Event, frame: _Frame, line: int) -> None:
+    def _take_key(self, event: ScalarEvent | MappingStartEvent | SequenceStartEvent, frame: _Frame, line: int) -> None:
         if not isinstance(event, ScalarEvent):
-            self._refuse(line, "has a list or mapping as a key; keys must be text.")
-        key = event.value if event.style else self._plain(str(event.value), line)
+            raise self._refusal(line, "has a list or mapping as a key; keys must be text.")
+        key: Any = event.value if event.style else self._plain(str(event.value), line)
         if not isinstance(key, str):
-            self._refuse(line, f"has the key {shown(key)}, which is not text; put it in quotes.")
+            raise self._refusal(line, f"has the key {shown(key)}, which is not text; put it in quotes.")
         if key in frame.container:
             first = self.lines[(*frame.path, key)]
-            self._refuse(line, f"is given twice, first on line {first}; keep one.", (*frame.path, key))
+            raise self._refusal(line, f"is given twice, first on line {first}; keep one.", (*frame.path, key))
         frame.key = key
 
     def _place(self, value: Any, frame: _Frame | None, line: int) -> KeyPath:
@@ -212,12 +217,10 @@ class _Builder:
         return path
 
     def _plain(self, text: str, line: int) -> Any:
-        if text in _NULL:
-            return None
-        if text in _BOOL:
-            return _BOOL[text]
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
         if len(text) > _MAX_DIGITS and (_INT.fullmatch(text) or _FLOAT.fullmatch(text)):
-            self._refuse(line, f"has a number of {len(text):,} characters; at most {_MAX_DIGITS} are read.")
+            raise self._refusal(line, f"has a number of {len(text):,} characters; at most {_MAX_DIGITS} are read.")
         if _INT.fullmatch(text):
             return int(text)
         if _OCTAL_OR_HEX.fullmatch(text):
@@ -230,8 +233,8 @@ class _Builder:
             return float("nan")
         return text
 
-    def _refuse(self, line: int, problem: str, path: KeyPath = ()) -> None:
-        raise StudyFileError(f"{self.name}, line {line}", path, problem)
+    def _refusal(self, line: int, problem: str, path: KeyPath = ()) -> StudyFileError:
+        return StudyFileError(f"{self.name}, line {line}", path, problem)
 
 
 def dump(data: Mapping[str, Any]) -> str:

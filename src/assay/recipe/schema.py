@@ -130,7 +130,7 @@ Model = Annotated[
 
 
 class DefaultInit(Section):
-    """torch's defaults for assay's own models, U(−1/√fan_in, 1/√fan_in); a user's class starts as its constructor left it."""
+    """torch's defaults, U(−1/√fan_in, 1/√fan_in), for assay's models; a user's class keeps what its constructor made."""
 
     name: Literal["default"]
 
@@ -180,7 +180,7 @@ Epsilon = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class SgdOptimizer(Section):
-    """Stochastic gradient descent, with momentum (Polyak 1964) and its Nesterov form (Sutskever et al. 2013) if asked."""
+    """Stochastic gradient descent; momentum (Polyak 1964) and its Nesterov form (Sutskever et al. 2013) if asked."""
 
     name: Literal["sgd"]
     lr: LearningRate = 0.01
@@ -272,7 +272,7 @@ class LinearSchedule(_Schedule):
 
 
 class OneCycleSchedule(Section):
-    """Up from ``start`` times the rate to the rate, then down to ``end`` times it, in half cosines (Smith and Topin 2017)."""
+    """Up from ``start`` times the rate to the rate and down to ``end`` times it, in half cosines (Smith 2017)."""
 
     name: Literal["one_cycle"]
     peak: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3

@@ -1,7 +1,7 @@
 """Users' own model and data classes, named by dotted path: ``package.module:Class``.
 
-A path is code that will be imported, so it must lead outside the standard library and outside the running program, and to
-a class; what kind of class is checked by whoever builds it. `announcement` is shown before anything is imported.
+A path is code that will be imported, so it must lead outside the standard library and outside the running program, and
+to a class; what kind of class is checked by whoever builds it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ def check_path(path: str) -> None:
 
 
 def source_hash(path: str) -> str:
-    """SHA-256 of the source file that defines the class, so that editing it starts new runs. Imports only parent packages.
+    """SHA-256 of the source file that defines the class, so that editing it starts new runs.
 
-    Changes in other files that the class imports are not seen; name a class anew when those change what it computes.
+    Imports parent packages only. Changes in other files that the class imports are not seen; give the class another
+    name when those change what it computes.
     """
     return hashlib.sha256(_source_file(path).read_bytes()).hexdigest()
 
@@ -85,8 +86,8 @@ def _source_file(path: str) -> Path:
         raise InputError(f"{path!r}: module {module_name} cannot be found: {error}") from error
     if spec is None:
         raise InputError(
-            f"{path!r}: there is no module {module_name!r} in {here} or among the installed packages. Install it, or start "
-            "assay in the folder that holds it."
+            f"{path!r}: there is no module {module_name!r} in {here} or among the installed packages. Install it, "
+            "or start assay in the folder that holds it."
         )
     if spec.origin is None or not spec.origin.endswith(".py"):
         raise InputError(

@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from assay.errors import InputError, InvalidValue, KeyPath, did_you_mean, shown
+from assay.errors import InputError, InvalidValueError, KeyPath, did_you_mean, shown
 from assay.metrics.catalogue import Metric, metric_named
 from assay.recipe.overrides import Draft
 from assay.recipe.problems import invalid_value
@@ -82,7 +82,8 @@ class Study(BaseModel):
         question: what is asked, in a sentence; the report's title.
         name: a slug naming the study in the store; by default made from the question, or from the file's place.
         base: recipe sections common to all arms.
-        arms: what each arm changes, as dotted keys; ``extends`` names an arm to start from, ``seeds_from`` gives own seeds.
+        arms: what each arm changes, as dotted keys; ``extends`` names an arm to start from, ``seeds_from``
+            gives own seeds.
         grid: factors to cross; one arm for every combination.
         leave_one_out: named changes, each of which takes one ingredient out of the base.
         seeds: how many; one number means exactly that many.
@@ -91,7 +92,7 @@ class Study(BaseModel):
         claims: what is to be judged.
 
     Raises:
-        InvalidValue: something breaks a rule; the message names key, rule, value and the nearest valid name.
+        InvalidValueError: something breaks a rule; the message names key, rule, value and the nearest valid name.
     """
 
     model_config = ConfigDict(
@@ -133,7 +134,7 @@ class Study(BaseModel):
         if not self.name:
             object.__setattr__(self, "name", slug(self.question[:60]) or "study")
         elif self.name != slug(self.name):
-            raise InvalidValue(
+            raise InvalidValueError(
                 ("name",), f"must be a slug, got {shown(self.name)}.", f'Try "{slug(self.name) or "my-study"}".'
             )
         _check_seeds(self.seeds)
@@ -184,7 +185,7 @@ def single_run(recipe: Recipe, name: str) -> Study:
 
 
 def slug(text: str) -> str:
-    """Lower-case letters and digits of any script, joined by hyphens: ``Digits/Dropout 0.5`` gives digits-dropout-0-5."""
+    """Lower-case letters and digits of any script, joined by hyphens: ``Digits/Dropout`` gives ``digits-dropout``."""
     return re.sub(r"[\W_]+", "-", text.lower()).strip("-")[:100].strip("-")
 
 
@@ -192,13 +193,13 @@ def _check_seeds(seeds: Seeds) -> None:
     for key in ("at_least", "at_most"):
         count = getattr(seeds, key)
         if count > 2 and not is_look(count):
-            raise InvalidValue(
+            raise InvalidValueError(
                 ("seeds", key),
-                f"must be 1, 2, or a number of seeds at which claims are looked at (3, 5, 8, 12, 20, 32, 50, 80, …), got {count}.",
+                f"must be 1, 2, or a count at which claims are looked at (3, 5, 8, 12, 20, 32, 50, …), got {count}.",
                 f"Nearest: {nearest_look(count)}.",
             )
     if seeds.at_least > seeds.at_most:
-        raise InvalidValue(
+        raise InvalidValueError(
             ("seeds", "at_least"),
             f"must not exceed seeds.at_most, got {seeds.at_least} and {seeds.at_most}.",
             "Set both.",
@@ -221,7 +222,7 @@ class _Expansion:
                 not any(section in _sections(changes) for changes in self._all_changes())
                 and section not in self.base.data
             ):
-                raise InvalidValue(
+                raise InvalidValueError(
                     ("base", section), "is missing; it has no default.", "See `assay schema` for the keys."
                 )
         for name in study.arm_changes:
@@ -235,7 +236,7 @@ class _Expansion:
                 where = ("leave_one_out", ingredient)
                 self._add(f"without {ingredient}", [(changes_out, where)], 0, where)
         if not self.found:
-            raise InvalidValue(("arms",), "is missing: a study needs at least one arm, a grid, or leave_one_out.")
+            raise InvalidValueError(("arms",), "is missing: a study needs at least one arm, a grid, or leave_one_out.")
         return tuple(self.found.values())
 
     def _all_changes(self) -> list[Mapping[str, Any]]:
@@ -252,14 +253,14 @@ class _Expansion:
         inherited_seed = 0
         if parent is not None:
             if not isinstance(parent, str) or parent not in self.study.arm_changes:
-                raise InvalidValue(
+                raise InvalidValueError(
                     (*where, "extends"),
                     f"names no arm of arms:, got {shown(parent)}.",
                     did_you_mean(parent, self.study.arm_changes),
                 )
             if parent in (*seen, name):
                 circle = " -> ".join([*seen, name, parent])
-                raise InvalidValue(
+                raise InvalidValueError(
                     (*where, "extends"), f"goes in a circle: {circle[:200]}.", "Let one of them extend nothing."
                 )
             inherited, inherited_seed = self._own_changes(parent, (*seen, name))
@@ -267,7 +268,7 @@ class _Expansion:
             first_seed = inherited_seed
         limit = 2**32 - self.study.seeds.at_most
         if type(first_seed) is not int or not 0 <= first_seed <= limit:
-            raise InvalidValue(
+            raise InvalidValueError(
                 (*where, "seeds_from"), f"must be a whole number from 0 to {limit:,}, got {shown(first_seed)}."
             )
         return [*inherited, (written, where)], first_seed
@@ -277,7 +278,9 @@ class _Expansion:
         for values in grid.values():
             size *= len(values)
         if size > MAX_ARMS:
-            raise InvalidValue(("grid",), f"must make at most {MAX_ARMS:,} arms, got {size:,}.", "Split the study.")
+            raise InvalidValueError(
+                ("grid",), f"must make at most {MAX_ARMS:,} arms, got {size:,}.", "Split the study."
+            )
         for combination in itertools.product(*(enumerate(values) for values in grid.values())):
             changes = {key: value for key, (_, value) in zip(grid, combination, strict=True)}
             name = ", ".join(f"{key}={value_text(value)}" for key, value in changes.items())
@@ -288,9 +291,11 @@ class _Expansion:
     ) -> None:
         _check_arm_name(name, where)
         if name in self.found:
-            raise InvalidValue(where, f"makes an arm {name!r} that exists already.", "Give one of them another name.")
+            raise InvalidValueError(
+                where, f"makes an arm {name!r} that exists already.", "Give one of them another name."
+            )
         if len(self.found) >= MAX_ARMS:
-            raise InvalidValue(where[:1], f"must make at most {MAX_ARMS:,} arms.", "Split the study.")
+            raise InvalidValueError(where[:1], f"must make at most {MAX_ARMS:,} arms.", "Split the study.")
         draft = self.base.copy()
         merged: dict[str, Any] = {}
         for overrides, origin in changes:
@@ -299,15 +304,15 @@ class _Expansion:
                 del merged[key]
             merged.update(overrides)
         if "seed" in draft.data:
-            raise InvalidValue(
+            raise InvalidValueError(
                 draft.origin(("seed",)),
                 "does not belong in a study: seeds are its repeats.",
                 "Use seeds: or seeds_from:.",
             )
         try:
             recipe = Recipe.model_validate({**draft.data, "seed": first_seed})
-        except InvalidValue as error:
-            raise InvalidValue(draft.origin(error.path), error.problem, error.hint, error.more) from None
+        except InvalidValueError as error:
+            raise InvalidValueError(draft.origin(error.path), error.problem, error.hint, error.more) from None
         self.found[name] = Arm(name=name, recipe=recipe, first_seed=first_seed, changes=merged)
 
 
@@ -317,7 +322,7 @@ def _sections(changes: Mapping[str, Any]) -> set[str]:
 
 def _check_arm_name(name: str, where: KeyPath) -> None:
     if not name.strip() or len(name) > 300 or not name.isprintable():
-        raise InvalidValue(where, f"must have a name of 1 to 300 printable characters, got {shown(name)}.")
+        raise InvalidValueError(where, f"must have a name of 1 to 300 printable characters, got {shown(name)}.")
 
 
 def value_text(value: Any) -> str:
@@ -331,7 +336,7 @@ def _check_distinct(arms: tuple[Arm, ...], at_most: int) -> None:
         twins = first_of.setdefault(json.dumps(arm.recipe.at_seed(0).resolved(), sort_keys=True), [])
         for twin in twins:
             if abs(twin.first_seed - arm.first_seed) < at_most:
-                raise InvalidValue(
+                raise InvalidValueError(
                     ("arms", arm.name),
                     f"is the same recipe as arm {twin.name!r} with the same seeds, so there is nothing to compare.",
                     f"Change a key, or give it own seeds: seeds_from: {twin.first_seed + max(1000, at_most)}.",
@@ -359,20 +364,26 @@ class _Claims:
         for position, claim in enumerate(study.claims):
             found += self._of_claim(claim, ("claims", position))
         if len(found) > MAX_CLAIMS:
-            raise InvalidValue(("claims",), f"must be at most {MAX_CLAIMS:,} claims, got {len(found):,}.")
+            raise InvalidValueError(("claims",), f"must be at most {MAX_CLAIMS:,} claims, got {len(found):,}.")
         return tuple(found)
 
     def _of_claim(self, claim: Claim, where: KeyPath) -> list[Comparison]:
         if (claim.beats is None) == (claim.matches is None):
-            raise InvalidValue(where, "needs either 'beats' or 'matches', and not both.", "Example: {arm: a, beats: b}")
+            raise InvalidValueError(
+                where, "needs either 'beats' or 'matches', and not both.", "Example: {arm: a, beats: b}"
+            )
         if (claim.arm is None) == (claim.contrast is None):
-            raise InvalidValue(where, "needs either 'arm' or 'contrast', and not both.", "Example: {arm: a, beats: b}")
+            raise InvalidValueError(
+                where, "needs either 'arm' or 'contrast', and not both.", "Example: {arm: a, beats: b}"
+            )
         kind: ClaimKind = "beats" if claim.beats is not None else "matches"
         than = claim.beats if claim.beats is not None else claim.matches
         metric = self._metric(claim.metric or self.study.metric, (*where, "metric"))
         if claim.contrast is not None:
             if than != 0 or isinstance(than, bool):
-                raise InvalidValue((*where, kind), f"must be 0 for a contrast, got {shown(than)}.", f"Write {kind}: 0.")
+                raise InvalidValueError(
+                    (*where, kind), f"must be 0 for a contrast, got {shown(than)}.", f"Write {kind}: 0."
+                )
             self._check_contrast(claim.contrast, (*where, "contrast"))
             return [self._comparison(claim.contrast, kind, metric, where)]
         arm = self._arm(claim.arm, (*where, "arm"))
@@ -381,26 +392,28 @@ class _Claims:
         for position, other in enumerate(others):
             place = (*where, kind, position) if isinstance(than, list) else (*where, kind)
             if self._arm(other, place) == arm:
-                raise InvalidValue(place, f"compares arm {arm!r} with itself.", "Name another arm.")
+                raise InvalidValueError(place, f"compares arm {arm!r} with itself.", "Name another arm.")
             found.append(self._comparison({arm: 1.0, str(other): -1.0}, kind, metric, place))
         return found
 
     def _comparison(self, weights: Mapping[str, float], kind: ClaimKind, metric: Metric, where: KeyPath) -> Comparison:
         margin = self.study.margin.get(metric.name, self.study.margin.get(metric.name.partition("@")[0]))
         if kind == "matches" and margin is None:
-            raise InvalidValue(
+            raise InvalidValueError(
                 where,
                 f"claims that nothing that matters changes, so it needs a margin for {metric.name}.",
                 f"Add for example margin: {{{metric.name}: 0.01}}.",
             )
         same = (tuple(sorted(weights.items())), metric.name, kind)
         if same in self.seen:
-            raise InvalidValue(where, "repeats an earlier claim, which would only widen every interval.", "Remove one.")
+            raise InvalidValueError(
+                where, "repeats an earlier claim, which would only widen every interval.", "Remove one."
+            )
         self.seen[same] = where
         for name in weights:
             epochs = self.study.arm(name).recipe.train.epochs
             if metric.epoch is not None and metric.epoch > epochs:
-                raise InvalidValue(where, f"asks for {metric.name}, but arm {name!r} trains {epochs} epochs.")
+                raise InvalidValueError(where, f"asks for {metric.name}, but arm {name!r} trains {epochs} epochs.")
         plain = sorted(weights.values()) == [-1.0, 1.0] and next(iter(weights.values())) == 1.0
         arm, than = tuple(weights) if plain else (contrast_text(weights), "0")
         return Comparison(weights=weights, arm=arm, than=than, kind=kind, metric=metric, margin=margin)
@@ -409,9 +422,9 @@ class _Claims:
         for name, weight in weights.items():
             self._arm(name, (*where, name))
             if weight == 0.0:
-                raise InvalidValue((*where, name), "must not be 0; leave the arm out.")
+                raise InvalidValueError((*where, name), "must not be 0; leave the arm out.")
         if len(weights) < 2 or abs(sum(weights.values())) > 1e-9 * max(map(abs, weights.values())):
-            raise InvalidValue(
+            raise InvalidValueError(
                 where,
                 f"must weigh at least two arms, with weights that sum to 0, got {shown(dict(weights))}.",
                 "Example: {a: 1, b: -0.5, c: -0.5}",
@@ -419,7 +432,7 @@ class _Claims:
 
     def _arm(self, name: object, where: KeyPath) -> str:
         if not isinstance(name, str) or name not in self.names:
-            raise InvalidValue(where, f"names no arm, got {shown(name)}.", did_you_mean(name, self.names))
+            raise InvalidValueError(where, f"names no arm, got {shown(name)}.", did_you_mean(name, self.names))
         return name
 
     def _metric(self, name: str, where: KeyPath) -> Metric:
@@ -427,7 +440,7 @@ class _Claims:
             return metric_named(name)
         except InputError as error:
             problem, _, hint = str(error).partition(". ")
-            raise InvalidValue(where, problem + ".", hint) from None
+            raise InvalidValueError(where, problem + ".", hint) from None
 
 
 def contrast_text(weights: Mapping[str, float]) -> str:
