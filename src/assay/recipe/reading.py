@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -239,11 +240,9 @@ class _Builder:
 
 def dump(data: Mapping[str, Any]) -> str:
     """Write plain data as YAML that `parse` reads back."""
-    from io import StringIO
-
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # keep the order of arms and sections
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order
     writer.width = 100
     text = StringIO()
     writer.dump(dict(data), text)

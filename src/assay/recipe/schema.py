@@ -130,7 +130,7 @@ Model = Annotated[
 
 
 class DefaultInit(Section):
-    """torch's defaults, U(−1/√fan_in, 1/√fan_in), for assay's models; a user's class keeps what its constructor made."""
+    """torch's U(−1/√fan_in, 1/√fan_in) for assay's models; a user's class keeps what its constructor made."""
 
     name: Literal["default"]
 

@@ -1,8 +1,8 @@
 """Independent named streams of randomness, all fed by one seed.
 
 Each stream is a Philox generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") whose key is a
-hash of the seed and the stream's name. Streams do not disturb each other: a layer that draws dropout masks leaves the order
-of examples as it was, so two arms with one seed share whatever both of them draw, and their comparison is paired.
+hash of the seed and the stream's name. Streams do not disturb each other: a layer that draws dropout masks leaves the
+order of examples as it was, so two arms with one seed share whatever both draw, and their comparison is paired.
 """
 
 from __future__ import annotations
