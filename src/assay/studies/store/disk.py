@@ -1,0 +1,142 @@
+"""Writing that survives a crash: bytes reach the disk before the name that promises them does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from assay.errors import InputError, StoreError, shown
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}(?<!\.)")
+_DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows opens a device for these
+
+
+def checked_name(name: str, what: str) -> str:
+    """The name itself, when it can be a single file name below the store on every platform.
+
+    Raises:
+        InputError: it could not, or could lead out of the store's folder.
+    """
+    if not _SAFE_NAME.fullmatch(name) or _DEVICE_NAME.fullmatch(name):
+        raise InputError(
+            f"{what} must be 1 to 200 letters, digits, '-', '_' or '.', starting with a letter, digit or '_', "
+            f"and no device name of Windows, got {shown(name)}."
+        )
+    return name
+
+
+@contextmanager
+def explaining(root: Path, what: str) -> Iterator[None]:
+    """Turn an OSError into a StoreError saying what was being done to the store at ``root``, and what to do next."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(_explained(error, root, what)) from error
+
+
+def _explained(error: OSError, root: Path, what: str) -> str:
+    again = "run the same command again; finished runs are kept."
+    if error.errno in _FULL:
+        return f"The disk that holds {root} is full: {what} failed. Free some space and {again}"
+    where = error.filename or root
+    if error.errno in _FORBIDDEN:
+        return f"{what} failed: no permission for {where}. Make it writable, or choose another store with --store."
+    return f"{what} failed: {error.strerror or error} ({where}). Mend the folder {root} and {again}"
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents, so that they are there after a power cut too."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the disk has a folder's entries, where the platform can say so (Windows cannot)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class WorkFolder:
+    """Where one run's folders are written before they are renamed into place: ``work/<fingerprint>``.
+
+    Anyone may write here; only the holder of the run's lease clears what dead writers left. A clearing moves a folder
+    away in one step before it deletes, so that a writer who is alive after all finds its folder gone as a whole, and
+    writes anew, rather than publish a half-deleted one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def publish(self, files: Mapping[str, bytes], destination: Path) -> bool:
+        """Make ``destination`` a folder of these files, whole or not at all; False when something stands there."""
+        for attempts_left in (4, 3, 2, 1, 0):
+            aside = self._fresh("writing")
+            try:
+                aside.mkdir(parents=True)
+                for name, data in files.items():
+                    write_file(aside / name, data)
+                sync_folder(aside)
+                make_folder(destination.parent)
+                aside.rename(destination)
+            except FileNotFoundError:  # cleared by a new holder of the lease
+                if not attempts_left:
+                    raise
+            except OSError:
+                if destination.exists():
+                    return False
+                raise
+            else:
+                sync_folder(destination.parent)
+                return True
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+                self._remove_if_empty()
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def discard(self, folder: Path) -> None:
+        """Remove a folder so that no reader ever sees a part of it; nothing happens when it is not there."""
+        away = self._fresh("discarded")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            folder.rename(away)
+            shutil.rmtree(away, ignore_errors=True)
+        self._remove_if_empty()
+
+    def clear(self) -> None:
+        """Remove what dead writers left."""
+        for entry in list(self.path.iterdir()):
+            if entry.name.startswith("writing-"):
+                self.discard(entry)
+            elif entry.name.startswith("discarded-"):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):  # a lease is in it, or it is gone
+            self.path.rmdir()
+
+    def _fresh(self, purpose: str) -> Path:
+        return self.path / f"{purpose}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -1,0 +1,156 @@
+"""The files of one stored run: what each holds, to and from bytes. All open formats, none a pickle.
+
+    recipe.yaml          the recipe with every field, to read or to run again
+    record.json          `RunRecord`
+    history.jsonl        one `EpochRecord` per line
+    predictions.npz      <split>.probabilities, <split>.labels, <split>.indices
+    weights.safetensors  one tensor per parameter or buffer
+    preprocessing.json   what turns a raw image into the network's input
+    log.txt              what the run said
+
+Shape key: N examples of a split, C classes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord
+
+RECIPE = "recipe.yaml"
+RECORD = "record.json"
+HISTORY = "history.jsonl"
+PREDICTIONS = "predictions.npz"
+WEIGHTS = "weights.safetensors"
+PREPROCESSING = "preprocessing.json"
+LOG = "log.txt"
+FAILURE = "failure.json"
+TRACEBACK = "traceback.txt"
+
+_EPOCH_FIELDS = frozenset(field.name for field in fields(EpochRecord))
+_FAILURE_FIELDS = frozenset(field.name for field in fields(FailedRun))
+
+
+def run_files(run: Run) -> dict[str, bytes]:
+    """Every file of a run.
+
+    Raises:
+        TypeError, ValueError: a part of the run is no plain data: a number in its JSON that is not finite, an array
+            of Python objects.
+    """
+    return {
+        RECIPE: _recipe_yaml(run.record),
+        RECORD: _json(run.record.to_json()),
+        HISTORY: b"".join(_json(asdict(epoch), indent=None) for epoch in run.history),
+        PREDICTIONS: _predictions_npz(run.predictions),
+        WEIGHTS: _weights_safetensors(run.weights),
+        PREPROCESSING: _json(run.preprocessing),
+        LOG: _text(run.log),
+    }
+
+
+def failure_files(failure: FailedRun) -> dict[str, bytes]:
+    """The files of a failed run. ``traceback.txt`` repeats what ``failure.json`` holds, for people to read."""
+    return {FAILURE: _json(asdict(failure)), TRACEBACK: _text(failure.traceback)}
+
+
+def read_record(data: bytes) -> RunRecord:
+    return RunRecord.from_json(_object(data))
+
+
+def read_history(data: bytes) -> tuple[EpochRecord, ...]:
+    lines = data.decode().splitlines()
+    return tuple(EpochRecord(**_known(json.loads(line), _EPOCH_FIELDS)) for line in lines)
+
+
+def read_predictions(data: bytes) -> dict[str, Predictions]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        splits = dict.fromkeys(name.rpartition(".")[0] for name in arrays.files)
+        return {
+            split: Predictions(
+                probabilities_NC=arrays[f"{split}.probabilities"],
+                labels_N=arrays[f"{split}.labels"],
+                indices_N=arrays[f"{split}.indices"],
+            )
+            for split in splits
+        }
+
+
+def read_weights(data: bytes) -> dict[str, Array]:
+    from safetensors import SafetensorError  # only whoever reads weights waits for it
+    from safetensors.numpy import load
+
+    try:
+        weights: dict[str, Array] = load(data)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    return weights
+
+
+def read_failure(data: bytes) -> FailedRun:
+    return FailedRun(**_known(_object(data), _FAILURE_FIELDS))
+
+
+def _predictions_npz(predictions: Mapping[str, Predictions]) -> bytes:
+    arrays: dict[str, Array] = {}
+    for split, of_split in predictions.items():
+        arrays[f"{split}.probabilities"] = of_split.probabilities_NC
+        arrays[f"{split}.labels"] = of_split.labels_N
+        arrays[f"{split}.indices"] = of_split.indices_N
+    _refuse_objects("predictions", arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _weights_safetensors(weights: Mapping[str, Array]) -> bytes:
+    from safetensors.numpy import save
+
+    _refuse_objects("weights", weights)
+    data: bytes = save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    return data
+
+
+def _refuse_objects(what: str, arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise TypeError(f"{what}: {name!r} is an array of Python objects, and only numbers can be kept")
+
+
+def _recipe_yaml(record: RunRecord) -> bytes:
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    buffer = io.BytesIO()
+    # Through JSON, so that no object appears twice: a repeated one would be written as an alias, which readers refuse.
+    yaml.dump(json.loads(_json(record.recipe)), buffer)
+    return f"# The recipe of run {record.fingerprint}, every field with its value.\n".encode() + buffer.getvalue()
+
+
+def _json(data: Any, *, indent: int | None = 1) -> bytes:
+    return _text(json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _text(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")  # a lone surrogate, as in an undecodable file name
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    found = json.loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return found
+
+
+def _known(values: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Drop fields of a later version, which may have added some."""
+    return {key: value for key, value in values.items() if key in names}
