@@ -117,6 +117,7 @@ class Study(BaseModel):
 
     _arms: tuple[Arm, ...] = PrivateAttr(default=())
     _comparisons: tuple[Comparison, ...] = PrivateAttr(default=())
+    _source: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -132,7 +133,7 @@ class Study(BaseModel):
     @model_validator(mode="after")
     def _expand(self) -> Study:
         if not self.name:
-            object.__setattr__(self, "name", slug(self.question[:60]) or "study")
+            object.__setattr__(self, "name", slug(self.question[:60]) or "study")  # frozen for everyone else
         elif self.name != slug(self.name):
             raise InvalidValueError(
                 ("name",), f"must be a slug, got {shown(self.name)}.", f'Try "{slug(self.name) or "my-study"}".'
@@ -157,6 +158,17 @@ class Study(BaseModel):
     def times_runs(self) -> bool:
         """Whether a claim is about time, so that runs must not disturb each other."""
         return any(comparison.metric.timing for comparison in self.comparisons)
+
+    @property
+    def source(self) -> str | None:
+        """The file the study was read from; None for one made in Python."""
+        return self._source
+
+    def read_from(self, source: str | None) -> Study:
+        """The same study, with the file it was read from."""
+        twin = self.model_copy()
+        twin._source = source
+        return twin
 
     def arm(self, name: str) -> Arm:
         """The arm of that name.
