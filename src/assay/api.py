@@ -13,7 +13,7 @@ from typing import Any, Literal
 from assay.errors import InputError, InvalidValueError, RunFailedError, did_you_mean
 from assay.recipe.fingerprint import fingerprint
 from assay.recipe.overrides import set_values
-from assay.recipe.reading import Document, dump, read_document
+from assay.recipe.reading import Document, dump, parse, read_document
 from assay.recipe.schema import Recipe
 from assay.recipe.user_code import check_path, source_hash, user_paths
 from assay.records import FailedRun, Run
@@ -54,8 +54,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Study:
         _refuse_lost_overrides(document, study)
     except InvalidValueError as error:
         raise document.located(error) from None
-    object.__setattr__(study, "_source", str(file.resolve()))
-    return study
+    return study.read_from(str(file.resolve()))
 
 
 def _study_of(document: Document, file: Path) -> Study:
@@ -221,7 +220,7 @@ def _check_user_classes(study: Study) -> None:
             model_class(arm.recipe.model.name)
 
 
-# --- keeping and finding studies ----------------------------------------------------------------------------------------
+# --- keeping and finding studies --------------------------------------------------------------------------------------
 
 
 def save_study(study: Study, store: Store) -> None:
@@ -234,8 +233,8 @@ def save_study(study: Study, store: Store) -> None:
     owner = json.loads(kept).get("source") if kept else None
     if owner and study.source and owner != study.source and Path(owner).exists():
         raise InputError(
-            f"study name {study.name!r} is taken in this store by {owner}. Give one of the two another name: key, or choose "
-            "another --store."
+            f"study name {study.name!r} is taken in this store by {owner}. Give one of the two another name: key, "
+            "or choose another --store."
         )
     files = {STUDY_FILE: dump(study.resolved())}
     if kept is None:
@@ -262,13 +261,9 @@ def stored_study(name: str, store: Store) -> Study:
         names = store.studies()
         known = did_you_mean(name, names) if names else "It holds no study yet: start with `assay run FILE`."
         raise InputError(f"the store holds no study {name!r}. {known}")
-    from assay.recipe.reading import parse
-
     data, _ = parse(text, f"{name}/{STUDY_FILE}")
-    study = Study.model_validate(data)
     kept = store.study_file(name, RUNS_FILE)
-    object.__setattr__(study, "_source", json.loads(kept).get("source") if kept else None)
-    return study
+    return Study.model_validate(data).read_from(json.loads(kept).get("source") if kept else None)
 
 
 def stored_results(name: str, store: Store) -> StudyResults:

@@ -17,6 +17,7 @@ _ARM_KEYS: dict[str, Any] = {
     "extends": {"type": "string", "description": "Arm of this study to start from."},
     "seeds_from": {"type": "integer", "minimum": 0, "description": "First seed of this arm's own seeds."},
 }
+_OPTIONS = {r"^(data|model)\.options(\.|$)": {}}
 
 
 def study_schema() -> dict[str, Any]:
@@ -28,12 +29,15 @@ def study_schema() -> dict[str, Any]:
     keys = {key: {"description": text} if text else {} for key, text in _dotted_keys(Recipe, "")}
     keys = {key: value for key, value in keys.items() if key != "seed"}
     properties = schema["properties"]
-    changes = {"type": "object", "properties": {**keys, **sections}}
-    properties["base"] |= {"properties": sections, "type": "object"}
-    properties["arms"]["additionalProperties"] = {
-        "type": ["object", "null"],
-        "properties": {**_ARM_KEYS, **changes["properties"]},
+    changes: dict[str, Any] = {
+        "type": "object",
+        "properties": {**keys, **sections},
+        "patternProperties": _OPTIONS,
+        "additionalProperties": False,
     }
+    properties["base"] |= changes
+    arm = {**changes, "type": ["object", "null"], "properties": {**_ARM_KEYS, **changes["properties"]}}
+    properties["arms"]["additionalProperties"] = arm
     properties["leave_one_out"]["additionalProperties"] = changes
     properties["grid"]["properties"] = {key: {"type": "array", "minItems": 1, **value} for key, value in keys.items()}
     properties["seeds"] = {"anyOf": [{"type": "integer", "minimum": 1}, properties["seeds"]]}
