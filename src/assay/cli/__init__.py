@@ -1,0 +1,55 @@
+"""The command line: one file per command, heavy imports inside the commands."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from assay import __version__
+from assay.cli.inspect_model import inspect_model
+from assay.cli.list_store import list_store
+from assay.cli.rebuild_report import rebuild_report
+from assay.cli.run_study import run_study
+from assay.cli.show_schema import show_schema
+from assay.errors import AssayError, did_you_mean
+
+
+class Commands(click.Group):
+    """A group that names the nearest command when it is given an unknown one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise click.UsageError(f"there is no command {name!r}. {did_you_mean(name, self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="assay")
+def cli() -> None:
+    """Find out what each ingredient of an image classifier's training recipe is worth.
+
+    A study file asks a question; `assay run` trains every arm over as many seeds as the answer needs, keeps every run,
+    and writes a lab report in which every claim has a verdict and an error bar.
+
+    Exit codes: 0 done, 1 a run failed, 2 bad input, 3 --check and a claim is not supported.
+    """
+
+
+for command in (run_study, rebuild_report, list_store, inspect_model, show_schema):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point: errors assay raises on purpose become one message and their exit code."""
+    for output in (sys.stdout, sys.stderr):
+        if hasattr(output, "reconfigure"):
+            output.reconfigure(errors="replace")  # a terminal without ± or − still shows the rest
+    try:
+        cli(prog_name="assay")
+    except AssayError as error:
+        click.echo(f"assay: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,51 @@
+"""`assay report`"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from assay.cli.options import json_option, store_option
+from assay.errors import InputError
+
+
+@click.command("report")
+@click.argument("study", required=False)
+@store_option
+@click.option("--csv", "with_tables", is_flag=True, help="Write the tables as CSV files too.")
+@json_option
+def rebuild_report(study: str | None, store: Path, with_tables: bool, as_json: bool) -> None:
+    """Rebuild the report of STUDY from the store; of every study when none is named.
+
+    Trains nothing and needs no data, so it works on a copied store too.
+    """
+    from assay.api import report, stored_results
+    from assay.report.writer import write_tables
+    from assay.studies.store.folder import FolderStore
+
+    keeper = FolderStore(store)
+    names = [study] if study is not None else list(keeper.studies())
+    if not names:
+        raise InputError(f"the store {store} holds no study yet: start with `assay run FILE`.")
+    for name in names:
+        results = stored_results(name, keeper)
+        page = report(results, store)
+        tables = write_tables(results, keeper.study_folder(name)) if with_tables else ()
+        if as_json:
+            stored = sum(map(len, results.runs.values()))
+            click.echo(
+                json.dumps(
+                    {
+                        "study": name,
+                        "runs": {"done": 0, "cached": stored, "failed": results.failed},
+                        "claims": [claim.to_json() for claim in results.claims],
+                        "report": str(page),
+                    },
+                    ensure_ascii=False,
+                )
+            )
+        else:
+            for path in (page, *tables):
+                click.echo(path)
