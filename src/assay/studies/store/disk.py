@@ -15,7 +15,7 @@ from assay.errors import InputError, StoreError, shown
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}(?<!\.)")
+_SAFE_NAME = re.compile(r"\w[\w.\-]{0,199}(?<!\.)")
 _DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows opens a device for these
 
 
