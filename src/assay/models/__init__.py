@@ -1,0 +1,1 @@
+"""Torch networks, one file per family; building, initialising and describing them."""

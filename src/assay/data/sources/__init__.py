@@ -1,0 +1,1 @@
+"""The data sets assay knows by name, one file each."""

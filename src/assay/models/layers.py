@@ -1,0 +1,90 @@
+"""Activations, normalisation and dropout, as assay's own networks use them.
+
+Shape key: B examples in the batch; a hidden layer's output is (B, units) or (B, channels, height, width).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from assay.recipe.schema import Activation, Norm
+from assay.recipe.streams import stream, stream_key
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "swish": nn.SiLU,
+}
+
+NORM_LAYERS: tuple[type[nn.Module], ...] = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+)
+"""Layers whose parameters are neither initialised as weights nor penalised. ``_NormBase`` is every batch and instance
+norm; torch has no public name for it."""
+
+
+def activation_layer(name: Activation) -> nn.Module:
+    """The layer of that name.
+
+    GELU is the exact one (Hendrycks and Gimpel 2016, arXiv:1606.08415); swish is x·σ(x) (Ramachandran et al. 2017,
+    arXiv:1710.05941).
+    """
+    return _ACTIVATIONS[name]()
+
+
+def norm_layer(norm: Norm, features: int, *, image: bool) -> nn.Module | None:
+    """The normalisation of a layer's output before its activation, or None.
+
+    Batch normalisation is Ioffe and Szegedy 2015, arXiv:1502.03167, per unit or per channel. Layer normalisation is Ba
+    et al. 2016, arXiv:1607.06450, over all values of one example; for images it has a gain and a bias per channel.
+    """
+    if norm == "none":
+        return None
+    if norm == "batch":
+        return nn.BatchNorm2d(features) if image else nn.BatchNorm1d(features)
+    return nn.GroupNorm(1, features) if image else nn.LayerNorm(features)
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) whose masks come from the seed's dropout stream.
+
+    In training each value is set to 0 with probability p and otherwise divided by 1 − p; in evaluation it passes. The
+    probability is exact to 2⁻³². On the CPU the masks are those of ``stream(seed, "dropout", layer)``, two 32-bit
+    numbers of each 64-bit draw; on other devices those of a torch.Generator seeded from the same stream.
+    """
+
+    def __init__(self, p: float, *, seed: int, layer: str) -> None:
+        super().__init__()
+        self.p = p
+        self._bits = stream(seed, "dropout", layer).bit_generator
+        self._device_seed = stream_key(seed, "dropout", layer) % 2**63
+        self._device_generator: torch.Generator | None = None
+        self._threshold = np.uint32(min(round(p * 2**32), 2**32 - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        return x * self._mask(x)
+
+    def _mask(self, x: Tensor) -> Tensor:
+        scale = 1.0 / (1.0 - self.p)
+        if x.device.type == "cpu":
+            values = x.numel()
+            draws = np.asarray(self._bits.random_raw((values + 1) // 2), dtype=np.uint64)
+            kept = draws.view(np.uint32)[:values] >= self._threshold
+            return torch.from_numpy(kept).view(x.shape).to(x.dtype).mul_(scale)
+        if self._device_generator is None:
+            self._device_generator = torch.Generator(x.device).manual_seed(self._device_seed)
+        uniform = torch.rand(x.shape, generator=self._device_generator, device=x.device)
+        return (uniform >= self.p).to(x.dtype).mul_(scale)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

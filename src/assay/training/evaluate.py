@@ -1,0 +1,81 @@
+"""What a model says of a whole split, in evaluation mode.
+
+Shape key: N examples of the split, K classes; an input is (C, H, W) or (D,).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from assay.training.loop import count_correct
+
+EVALUATION_BATCH = 1024
+"""Examples at a time: enough to fill the arithmetic units, little enough to stay in the caches of a small network."""
+
+_TIMED_PASSES = 5
+_TIMING_BUDGET_SECONDS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The loss is the mean cross-entropy in nats, which may be NaN or infinite; an example with a probability that is
+    not a number counts as wrong."""
+
+    loss: float
+    correct: int
+    probabilities_NK: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / len(self.probabilities_NK)
+
+    @property
+    def finite_loss(self) -> float | None:
+        """The loss as a record keeps it: None if it is not finite."""
+        return self.loss if math.isfinite(self.loss) else None
+
+
+def evaluate(model: nn.Module, inputs: Tensor, labels_N: Tensor) -> Evaluation:
+    """Classify every example, in batches, without gradients. Leaves the model in evaluation mode.
+
+    The probabilities are float32, and the accuracy is theirs, so that it can be recomputed from what is stored.
+    """
+    model.eval()
+    probabilities, loss_sum = [], 0.0
+    with torch.inference_mode():
+        for x_B, y_B in zip(_batches(inputs), _batches(labels_N), strict=True):
+            log_p_BK = model(x_B).log_softmax(dim=1)
+            loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum(dtype=torch.float64))
+            probabilities.append(log_p_BK.exp().to(torch.float32))
+        probabilities_NK = torch.cat(probabilities)
+        correct = count_correct(probabilities_NK, labels_N)
+    return Evaluation(loss=loss_sum / len(labels_N), correct=correct, probabilities_NK=probabilities_NK)
+
+
+def seconds_per_example(model: nn.Module, inputs: Tensor) -> float:
+    """Wall time to classify one example, in batches of a whole evaluation: the fastest of up to five passes.
+
+    The fastest, because whatever else the machine does can only add to it.
+    """
+    model.eval()
+    fastest, spent = math.inf, 0.0
+    with torch.inference_mode():
+        for _ in range(_TIMED_PASSES):
+            start = perf_counter()
+            for x_B in _batches(inputs):
+                logits_BK = model(x_B)
+            float(logits_BK[-1, 0])  # waits for a device that computes on its own
+            fastest = min(fastest, perf_counter() - start)
+            spent += fastest
+            if spent > _TIMING_BUDGET_SECONDS:
+                break
+    return fastest / len(inputs)
+
+
+def _batches(values: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(values, EVALUATION_BATCH)

@@ -1,0 +1,92 @@
+"""A run computes alike wherever it runs, and leaves the process as it found it: threads, generators, warnings."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from assay.errors import InputError
+from assay.recipe.streams import stream_key
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"The device must be one torch can use here, such as cpu, got {name!r}: {reason}") from error
+    return device
+
+
+@contextmanager
+def isolated(*, threads: int, seed: int, device: torch.device) -> Iterator[list[warnings.WarningMessage]]:
+    """Run the block on so many threads, with global generators seeded from the seed's streams; then restore both.
+
+    The global generators (torch's, NumPy's, Python's) serve layers that are not assay's own, such as ``nn.Dropout`` in
+    a user's class. On CUDA only deterministic kernels are chosen, and 32-bit floats are multiplied as such.
+
+    Yields:
+        The warnings raised in the block, which are kept from the terminal and the caller's filters.
+    """
+    with ExitStack() as stack:
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always")
+        stack.enter_context(_limited_threads(threads))
+        stack.enter_context(_seeded_generators(stream_key(seed, "dropout"), device))
+        if device.type == "cuda":
+            stack.enter_context(_deterministic_cuda())
+        yield caught
+
+
+@contextmanager
+def _limited_threads(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    with threadpool_limits(limits=threads, user_api="blas"):
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def _seeded_generators(key: int, device: torch.device) -> Iterator[None]:
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        random.seed(key)
+        np.random.seed(key % 2**32)
+        torch.default_generator.manual_seed(key % 2**63)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(key % 2**63)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+@contextmanager
+def _deterministic_cuda() -> Iterator[None]:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts; needed for equal sums
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

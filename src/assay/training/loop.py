@@ -1,0 +1,81 @@
+"""The heart of training: a generator of optimizer steps.
+
+Shape key: B examples in the batch, K classes; an input is (C, H, W) or (D,).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from assay.data.batches import Batch
+from assay.records import StepRecord
+from assay.training.losses import Loss
+from assay.training.penalties import Penalty
+from assay.training.schedules import Schedule
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    optimizer: Optimizer,
+    schedule: Schedule,
+    loss_of: Loss,
+    penalty: Penalty,
+) -> Iterator[StepRecord]:
+    """Take one optimizer step per batch and yield a record of it. Nothing hooks in; the caller leaves the loop to stop.
+
+    A loss that is not finite ends the loop: its record is yielded, with a gradient norm of NaN, and the weights stay as
+    they were when they gave that loss. The gradient norm is that of what is minimised, penalties included.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for step, (x_B, y_B) in enumerate(batches):
+        if not model.training:  # the caller may have evaluated since the last step
+            model.train()
+        rate = schedule(step)
+        set_learning_rate(optimizer, rate)
+        logits_BK = model(x_B)
+        minimised, loss_B = loss_of(logits_BK, y_B)
+        loss = float(loss_B)
+        gradient_norm = math.nan
+        if math.isfinite(loss):
+            optimizer.zero_grad(set_to_none=True)
+            minimised.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+            penalty.add_gradient()
+            gradient_norm = global_norm([p.grad for p in parameters if p.grad is not None])
+            optimizer.step()
+        yield StepRecord(
+            step=step,
+            lr=rate,
+            loss=loss,
+            correct=count_correct(logits_BK.detach(), y_B),
+            examples=len(y_B),
+            gradient_norm=gradient_norm,
+        )
+        if not math.isfinite(loss):
+            return
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def count_correct(scores_BK: Tensor, y_B: Tensor) -> int:
+    """How many examples score highest at their own class; an example with a score that is not finite is wrong."""
+    right_B = scores_BK.argmax(dim=1) == y_B
+    if not math.isfinite(float(scores_BK.sum())):
+        right_B &= scores_BK.isfinite().all(dim=1)
+    return int(right_B.sum())
+
+
+def global_norm(tensors: list[Tensor]) -> float:
+    """The L2 norm of all values of all tensors together; 0 of none."""
+    if not tensors:
+        return 0.0
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))))

@@ -1,0 +1,33 @@
+"""What is minimised, and what is reported of it.
+
+Shape key: B examples in the batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional
+
+from assay.recipe.schema import CrossEntropyLoss
+
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From logits (B, K) and labels (B,) to two means over the batch: what is minimised, and the loss in nats to report."""
+
+
+def cross_entropy(section: CrossEntropyLoss) -> Loss:
+    """Softmax cross-entropy, minimised with label smoothing ε if asked (Szegedy et al. 2016, arXiv:1512.00567).
+
+    Minimised is the mean of (1 − ε)·(−log p_y) + ε/K·Σ_k (−log p_k). Reported is the mean of −log p_y either way, so
+    that the losses of arms with different smoothing measure the same thing.
+    """
+    smoothing = section.label_smoothing
+
+    def loss_of(logits_BK: Tensor, y_B: Tensor) -> tuple[Tensor, Tensor]:
+        plain = functional.cross_entropy(logits_BK, y_B)
+        if smoothing == 0.0:
+            return plain, plain.detach()
+        return functional.cross_entropy(logits_BK, y_B, label_smoothing=smoothing), plain.detach()
+
+    return loss_of
