@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,8 @@ from assay.records import FailedRun, Run
 from assay.studies.design import Study, single_run, slug
 from assay.studies.executors.contract import Executor
 from assay.studies.results import StudyResults
-from assay.studies.runner import Event, StudyEnded, conduct
+from assay.studies.events import Event, StudyEnded
+from assay.studies.runner import conduct
 from assay.studies.store.contract import Store, StoredRun
 from assay.studies.store.folder import FolderStore
 from assay.studies.verdicts import judge
@@ -128,7 +129,7 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
     raise RunFailedError(f"study {study.name} ended without a result")
 
 
-def start(study: Study, settings: Settings) -> Iterator[Event]:
+def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
     """The same as `run`, one event at a time; leave the loop to stop. What was finished by then is kept."""
     store = FolderStore(settings.store)
     for path in study_user_paths(study):

@@ -1,0 +1,182 @@
+"""Shows a study under way: a bar with time left on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+import click
+
+from assay.studies.events import (
+    Event,
+    LookStarted,
+    LookTaken,
+    RunAwaited,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+HEADLINE_METRIC = "val_accuracy"
+_LINE_EVERY = 10.0
+"""Seconds between lines in a log, so that a long study stays readable."""
+
+
+class Progress(Protocol):
+    """Something that follows the events of a study."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, event: Event) -> None: ...
+
+
+def progress_for(*, quiet: bool) -> Progress:
+    """A bar when standard error is a terminal, lines when it is not, nothing when quiet."""
+    if quiet:
+        return Silence()
+    return Bar() if click.get_text_stream("stderr").isatty() else Lines()
+
+
+class Silence:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def show(self, event: Event) -> None:
+        """Do nothing."""
+
+
+class Lines(Silence):
+    """Plain lines on standard error, at most one every ten seconds beside failures and looks."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._last_line = float("-inf")
+
+    def show(self, event: Event) -> None:
+        self._pace.take(event)
+        text = describe(event)
+        if text is None:
+            return
+        now = time.monotonic()
+        if isinstance(event, RunFinished) and now - self._last_line < _LINE_EVERY and not self._pace.complete:
+            return
+        if isinstance(event, RunFinished):
+            self._last_line = now
+            text = f"{self._pace.counts}  {text}{self._pace.time_left}"
+        click.echo(text, err=True)
+
+
+class Bar:
+    """A progress bar on standard error."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._pace = Pace()
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        self._pace.take(event)
+        if isinstance(event, LookStarted) and event.missing:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(f"to {event.seeds} seeds", total=event.missing, left="")
+        elif isinstance(event, RunFinished | RunFailed) and self._task is not None:
+            self._progress.update(self._task, advance=1, left=self._pace.time_left)
+        text = describe(event)
+        if text is not None and not isinstance(event, RunFinished):
+            self._progress.console.print(text, markup=False, highlight=False)
+
+
+class Pace:
+    """Counts runs towards the next look and estimates the time left to it."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._ended = 0
+        self._since: float | None = None
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, LookStarted):
+            self._total, self._ended, self._since = event.missing, 0, None
+        elif isinstance(event, RunStarted) and self._since is None:
+            self._since = time.monotonic()
+        elif isinstance(event, RunFinished | RunFailed):
+            self._ended += 1
+
+    @property
+    def complete(self) -> bool:
+        return self._ended >= self._total
+
+    @property
+    def counts(self) -> str:
+        return f"[{self._ended}/{self._total}]"
+
+    @property
+    def time_left(self) -> str:
+        if self._since is None or not self._ended or self.complete:
+            return ""
+        seconds = (time.monotonic() - self._since) / self._ended * (self._total - self._ended)
+        return f"  about {duration(seconds)} to the next look"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: ``8 s``, ``3 min``, ``2 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def describe(event: Event) -> str | None:
+    """One line for an event worth telling; None for the rest."""
+    if isinstance(event, LookStarted):
+        return f"{event.missing} runs to {event.seeds} seeds per arm" if event.missing else None
+    if isinstance(event, RunAwaited):
+        return f"{event.trial.arm}, seed {event.trial.seed}: another process is on it; waiting."
+    if isinstance(event, RunFinished):
+        record = event.run.record
+        value = record.metrics.get(HEADLINE_METRIC)
+        score = "" if value is None else f" {HEADLINE_METRIC} {value:.4f}"
+        state = " diverged" if record.status == "diverged" else ""
+        return f"{event.trial.arm}, seed {event.trial.seed}:{state}{score} in {duration(record.seconds)}"
+    if isinstance(event, RunFailed):
+        return f"{event.trial.arm}, seed {event.trial.seed}: FAILED ({event.failure.kind}): {event.failure.message}"
+    if isinstance(event, LookTaken):
+        decided = sum(claim.verdict != "undecided" for claim in event.claims)
+        return f"Look at {event.seeds} seeds: {decided} of {len(event.claims)} claims decided."
+    return None

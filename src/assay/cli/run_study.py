@@ -1,0 +1,196 @@
+"""`assay run`"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from assay.cli.options import DEFAULT_STORE, json_option, store_option
+from assay.errors import ClaimNotSupportedError, InterruptedStudyError, RunFailedError
+
+if TYPE_CHECKING:
+    from assay.api import Settings
+    from assay.studies.design import Study
+    from assay.studies.events import StudyEnded
+
+_FAILURES_SHOWN = 5
+
+
+@click.command("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the file, by its dotted path; always wins. Repeatable.",
+)
+@store_option
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs side by side; by default as many as the cores allow.")
+@click.option(
+    "--executor",
+    type=click.Choice(["processes", "inline"]),
+    default="processes",
+    show_default=True,
+    help="Where runs happen; inline is this very process, for a debugger.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where tensors live; auto takes a CUDA GPU if there is one.",
+)
+@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a run fails.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
+@click.option("--check", is_flag=True, help="Exit with 3 unless every claim is supported.")
+@click.option("--csv", "with_tables", is_flag=True, help="Write the report's tables as CSV files too.")
+@json_option
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+def run_study(
+    file: Path,
+    overrides: Sequence[str],
+    store: Path,
+    jobs: int | None,
+    executor: str,
+    device: str,
+    time_limit: float | None,
+    fail_fast: bool,
+    check: bool,
+    with_tables: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run the study (or single recipe) in FILE, judge its claims, and write its report.
+
+    Run it again to continue: only what is missing is computed.
+
+    \b
+      assay run labs/digits/dropout.yaml
+      assay run labs/digits/dropout.yaml --set base.train.epochs=10 --set seeds.at_most=5
+    """
+    from assay.api import Settings, load
+
+    study = load(file, overrides)
+    settings = Settings(
+        store=store,
+        jobs=jobs,
+        executor="inline" if executor == "inline" else "processes",
+        device=device,
+        time_limit=time_limit,
+        fail_fast=fail_fast,
+    )
+    again = _command(file, overrides, store)
+    if not quiet:
+        _announce(study, settings)
+    ended = _conduct(study, settings, again, quiet=quiet or as_json)
+    page = _report(ended, store, with_tables=with_tables, to_stderr=as_json)
+    if ended.failed:
+        _list_failures(ended, again, store)
+    if as_json:
+        click.echo(json.dumps(_as_json(ended, page), ensure_ascii=False, allow_nan=False))
+    if ended.failed:
+        raise RunFailedError(f"{ended.failed} of the study's runs failed; everything else was kept.")
+    unsupported = [str(claim.comparison) for claim in ended.results.claims if not claim.supported]
+    if check and unsupported:
+        raise ClaimNotSupportedError(f"not supported: {'; '.join(unsupported[:5])}{' …' if unsupported[5:] else ''}")
+
+
+def _command(file: Path, overrides: Sequence[str], store: Path) -> str:
+    """The command line that continues this study."""
+    words = ["assay", "run", str(file)]
+    for override in overrides:
+        words += ["--set", override]
+    if store != DEFAULT_STORE:
+        words += ["--store", str(store)]
+    return shlex.join(words)
+
+
+def _announce(study: Study, settings: Settings) -> None:
+    from assay.api import study_user_paths
+    from assay.studies.power import smallest_effect_at
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    say(study.question or study.name)
+    seeds, claims = study.seeds, len(study.comparisons)
+    most = seeds.at_most if claims else seeds.at_least
+    say(f"{len(study.arms)} arms, {seeds.at_least} to {most} seeds each, {claims} claims.")
+    smallest = smallest_effect_at(seeds.at_least, seeds.at_most, claims) if claims else None
+    if smallest is not None:
+        say(
+            f"At {seeds.at_most} seeds a claim can show (80 % power) an effect of {smallest:.2f} standard deviations of the "
+            "paired difference."
+        )
+    elif claims:
+        say(f"With at most {seeds.at_most} seeds no claim can be decided: the first look is at 3.")
+    for path in study_user_paths(study):
+        say(f"Uses your own class {path}: its module will be imported.")
+    if study.times_runs and (settings.jobs or 2) > 1:
+        say("A claim is about time, so runs go one at a time.")
+
+
+def _conduct(study: Study, settings: Settings, again: str, *, quiet: bool) -> StudyEnded:
+    from assay.api import start
+    from assay.cli.progress import progress_for
+    from assay.studies.events import RunFinished, StudyEnded
+
+    finished = 0
+    events = start(study, settings)
+    try:
+        with progress_for(quiet=quiet) as progress:
+            for event in events:
+                progress.show(event)
+                finished += isinstance(event, RunFinished)
+                if isinstance(event, StudyEnded):
+                    return event
+    except KeyboardInterrupt:
+        events.close()
+        raise InterruptedStudyError(
+            f"stopped. {finished} runs were finished and kept. To continue:\n  {again}"
+        ) from None
+    raise RunFailedError(f"study {study.name} ended without a result")
+
+
+def _report(ended: StudyEnded, store: Path, *, with_tables: bool, to_stderr: bool) -> Path:
+    """Write page and tables, and print the summary; with ``--json`` standard output is left to the object."""
+    from rich.console import Console
+
+    from assay.api import report
+    from assay.report.terminal import summary
+    from assay.report.writer import write_tables
+    from assay.studies.store.folder import FolderStore
+
+    page = report(ended.results, store)
+    tables = write_tables(ended.results, FolderStore(store).study_folder(page.parent.name)) if with_tables else ()
+    console = Console(stderr=to_stderr)
+    console.print(summary(ended.results))
+    click.echo(f"Runs: {ended.done} done, {ended.cached} cached, {ended.failed} failed.", err=to_stderr)
+    for path in (*tables, page):
+        click.echo(f"{'Report' if path == page else 'Table'}: {path}", err=to_stderr)
+    return page
+
+
+def _list_failures(ended: StudyEnded, again: str, store: Path) -> None:
+    failures = [(arm, seed, failure) for arm, by in ended.results.failures.items() for seed, failure in by.items()]
+    for arm, seed, failure in failures[:_FAILURES_SHOWN]:
+        click.echo(f"Failed: {arm}, seed {seed} ({failure.kind}): {failure.message}", err=True)
+        click.echo(f"  traceback: {store / 'failed' / failure.fingerprint}", err=True)
+    if len(failures) > _FAILURES_SHOWN:
+        click.echo(f"  … and {len(failures) - _FAILURES_SHOWN} more", err=True)
+    click.echo(f"To retry:\n  {again}", err=True)
+
+
+def _as_json(ended: StudyEnded, page: Path) -> dict[str, object]:
+    return {
+        "study": ended.results.study.name,
+        "runs": {"done": ended.done, "cached": ended.cached, "failed": ended.failed},
+        "claims": [claim.to_json() for claim in ended.results.claims],
+        "report": str(page),
+    }
