@@ -5,6 +5,7 @@ Shape key: A arms of a comparison in the order of its weights, P pairs (one per 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Pairs:
     attempted_P: NDArray[np.bool_]
     """Every arm has its run, stored or failed."""
     lost_P: NDArray[np.bool_]
-    """Every arm has its run stored, but one ended without the metric."""
+    """An arm's run ended without the metric."""
     floor: float
     """Least standard deviation of the effects to believe in: one unit in which the metric counts."""
 
@@ -49,6 +50,31 @@ class Pairs:
             lost_P=self.lost_P[:seeds],
             floor=self.floor,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TestScores:
+    """One run's score on every test example, and which examples these are."""
+
+    correct_N: NDArray[np.bool_]
+    loss_N: NDArray[np.float32]
+    """−log of the label's probability, in nats."""
+    examples: bytes
+    """Digest of the examples' positions in their data source."""
+
+    @classmethod
+    def from_predictions(cls, predictions: Predictions) -> _TestScores:
+        labels_N, probabilities_NC = predictions.labels_N, predictions.probabilities_NC
+        likelihood_N = probabilities_NC[np.arange(labels_N.size), labels_N]
+        least = np.finfo(probabilities_NC.dtype).tiny  # a probability that underflowed to 0 has a loss too
+        return cls(
+            correct_N=predictions.correct_N(),
+            loss_N=-np.log(np.maximum(likelihood_N, least)),
+            examples=hashlib.sha256(np.ascontiguousarray(predictions.indices_N).tobytes()).digest(),
+        )
+
+    def of(self, metric: Metric) -> Array:
+        return (self.loss_N if metric.fraction_of is None else self.correct_N).astype(np.float64)
 
 
 class Evidence:
@@ -81,7 +107,7 @@ class Evidence:
         self._stored_P = {arm: np.array([p in self._runs[arm] for p in range(seeds)]) for arm in first_seeds}
         self._values_P: dict[tuple[str, str], Array] = {}
         self._histories: dict[tuple[str, int], Sequence[EpochRecord]] = {}
-        self._predictions: dict[tuple[str, int], Predictions | None] = {}
+        self._scores: dict[tuple[str, int], _TestScores | None] = {}
 
     def complete(self) -> int:
         """How many seeds every arm of the study has attempted, counted from its first without a gap."""
@@ -96,7 +122,6 @@ class Evidence:
         """The comparison's values and effects at every seed index."""
         arms = list(comparison.weights)
         values_AP = np.stack([self._values(arm, comparison.metric) for arm in arms])
-        stored_P = np.all([self._stored_P[arm] for arm in arms], axis=0)
         attempted_P = np.all([self._stored_P[arm] | self._failed_P[arm] for arm in arms], axis=0)
         effects_P = sum(
             weight * values_P for weight, values_P in zip(comparison.weights.values(), values_AP, strict=True)
@@ -105,7 +130,9 @@ class Evidence:
             values_AP=values_AP,
             effects_P=effects_P,
             attempted_P=attempted_P,
-            lost_P=stored_P & np.isnan(effects_P),
+            lost_P=np.any(
+                [self._stored_P[arm] & np.isnan(values) for arm, values in zip(arms, values_AP, strict=True)], axis=0
+            ),
             floor=self._floor(comparison),
         )
 
@@ -145,21 +172,20 @@ class Evidence:
         Returns:
             None when a run kept no test predictions, or the runs were tested on different examples.
         """
-        total_PN: Array | None = None
-        shared_N: Array | None = None
-        for arm, weight in comparison.weights.items():
-            scores_PN = []
-            for p in indices:
-                predictions = self._test_predictions(arm, p)
-                if predictions is None:
+        effects_PN: list[Array] = []
+        tested_on: set[bytes] = set()
+        for p in indices:
+            effect_N: Array = np.zeros(1)
+            for arm, weight in comparison.weights.items():
+                scores = self._test_scores(arm, p)
+                if scores is None:
                     return None
-                shared_N = predictions.indices_N if shared_N is None else shared_N
-                if not np.array_equal(predictions.indices_N, shared_N):
+                tested_on.add(scores.examples)
+                if len(tested_on) > 1:
                     return None
-                scores_PN.append(_scores(predictions, comparison.metric))
-            part_PN = weight * np.array(scores_PN)
-            total_PN = part_PN if total_PN is None else total_PN + part_PN
-        return total_PN if indices else None
+                effect_N = effect_N + weight * scores.of(comparison.metric)
+            effects_PN.append(effect_N)
+        return np.array(effects_PN) if effects_PN else None
 
     def _runs_of(self, comparison: Comparison, seeds: int) -> Iterator[tuple[str, int, StoredRun]]:
         for arm in comparison.weights:
@@ -183,10 +209,11 @@ class Evidence:
             self._histories[arm, p] = run.history()
         return self._histories[arm, p]
 
-    def _test_predictions(self, arm: str, p: int) -> Predictions | None:
-        if (arm, p) not in self._predictions:
-            self._predictions[arm, p] = self._runs[arm][p].predictions().get("test")
-        return self._predictions[arm, p]
+    def _test_scores(self, arm: str, p: int) -> _TestScores | None:
+        if (arm, p) not in self._scores:
+            predictions = self._runs[arm][p].predictions().get("test")
+            self._scores[arm, p] = None if predictions is None else _TestScores.from_predictions(predictions)
+        return self._scores[arm, p]
 
     def _floor(self, comparison: Comparison) -> float:
         metric, floors = comparison.metric, [0.0]
@@ -197,12 +224,3 @@ class Evidence:
                 examples = next(iter(self._runs[arm].values())).record.examples.get(metric.fraction_of, 0)
                 floors.append(abs(weight) / examples if examples else 0.0)
         return max(floors)
-
-
-def _scores(predictions: Predictions, metric: Metric) -> Array:
-    if metric.fraction_of is not None:
-        return predictions.correct_N().astype(np.float64)
-    label_probability_N = predictions.probabilities_NC[np.arange(predictions.labels_N.size), predictions.labels_N]
-    least = np.finfo(predictions.probabilities_NC.dtype).tiny  # a probability that underflowed to 0 has a loss too
-    loss_N: Array = -np.log(np.maximum(label_probability_N, least).astype(np.float64))
-    return loss_N

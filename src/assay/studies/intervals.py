@@ -41,8 +41,9 @@ def student_interval(effects_P: ArrayLike, level: float, floor: ArrayLike = 0.0)
 
     Assumptions: the pairs are independent, and their mean is near enough to normal. The interval is exact for Gaussian
     effects and conservative for symmetric heavy tails. Limits: for strongly skewed effects it misses more often than
-    ``level`` at small n (up to six times as often at n = 3 with exponential tails), and no interval of any kind can
-    know of a rare event, such as one run in fifty that diverges, that has not happened among the pairs.
+    ``level`` at small n (six times as often at n = 3 for exponential effects), though not for the difference of two
+    equally skewed arms, which is symmetric; and no interval of any kind can know of a rare event, such as one run in
+    fifty that diverges, before it has happened among the pairs.
 
     The deviation is floored because accuracies are discrete: a few pairs that happen to agree exactly would otherwise
     claim to know their mean without error.
@@ -69,6 +70,21 @@ def student_interval(effects_P: ArrayLike, level: float, floor: ArrayLike = 0.0)
         low=np.where(enough, mean - half, -np.inf),
         high=np.where(enough, mean + half, np.inf),
     )
+
+
+def descriptive_interval(effects_P: ArrayLike, unit: ArrayLike = 0.0) -> Estimate:
+    """Plain 95 % interval for a mean effect at a number of pairs fixed beforehand: for description, not for verdicts.
+
+    It knows nothing of other claims and earlier looks. The deviation is floored at half a ``unit`` (the decision
+    interval has a whole one): enough to keep coverage from falling when most pairs agree exactly, and not so much as
+    to make the interval needlessly long. Simulated coverage for Gaussian effects is 95 %; for accuracies on 360 and
+    10,000 examples of which 0.3 to 5 % are classified differently, 93 to 97 % from 8 pairs on, and more with fewer.
+
+    Args:
+        effects_P: effects, shape (..., P).
+        unit: the step in which the effects move, such as one evaluation example; 0 for continuous ones.
+    """
+    return student_interval(effects_P, 0.05, np.asarray(unit) / 2)
 
 
 class Outcome(IntEnum):

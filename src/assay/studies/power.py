@@ -32,7 +32,10 @@ def chance_to_exclude_zero(effect: float, deviation: float, pairs: int, level: f
         level: error probability of the two-sided interval.
     """
     degrees = pairs - 1
-    return 1.0 - float(nctdtr(degrees, math.sqrt(pairs) * effect / deviation, -stdtrit(degrees, level / 2)))
+    critical = -float(stdtrit(degrees, level / 2))
+    # Above 40 times the critical value the chance is 1 to the last bit, and the function would overflow.
+    noncentrality = min(math.sqrt(pairs) * effect / deviation, 40.0 * critical)
+    return 1.0 - float(nctdtr(degrees, noncentrality, critical))
 
 
 def chance_inside_margin(margin: float, deviation: float, pairs: int, level: float) -> float:
@@ -81,7 +84,7 @@ def level_at(seeds: int, *, at_least: int, claims: int) -> float | None:
 
 
 def predicted_seeds(
-    deviation: float, margin: float, *, at_least: int, claims: int, beyond: int = 1, power: float = POWER
+    deviation: float, margin: float, *, at_least: int, claims: int, beyond: int = 0, power: float = POWER
 ) -> int | None:
     """Smallest number of seeds that will probably settle a claim, whichever way it goes.
 
@@ -91,7 +94,7 @@ def predicted_seeds(
     Args:
         deviation: standard deviation of single paired effects, above 0.
         margin: largest effect that does not matter, above 0, in the same unit.
-        at_least: seeds before the study's first look.
+        at_least: seeds before the study's first look; the answer is no smaller.
         claims: how many claims share the error allowance.
         beyond: seeds that are there already; the answer is larger.
         power: the chance asked for.
@@ -106,18 +109,17 @@ def predicted_seeds(
             and chance_inside_margin(margin, deviation, pairs, level) >= power
         )
 
-    start = max(beyond, 1)
-    for look in LOOKS:
-        level = level_at(look, at_least=at_least, claims=claims)
-        if look <= start or level is None:
+    low = max(beyond, at_least - 1, LOOKS[0] - 1)
+    for high in LOOKS:
+        level = level_at(high, at_least=at_least, claims=claims)
+        if high <= low or level is None:
             continue
-        if look >= at_least and enough(look, level):
-            low, high = start, look  # within one look's span the level is fixed and both chances rise with the seeds
-            while high - low > 1:
+        if enough(high, level):
+            while high - low > 1:  # between two looks the level is fixed and both chances rise with the seeds
                 middle = (low + high) // 2
                 low, high = (low, middle) if enough(middle, level) else (middle, high)
             return high
-        start = look
+        low = high
     return None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from assay.records import Array
 from assay.studies.claims import ClaimResult, Comparison, Verdict
 from assay.studies.evidence import Evidence, Pairs
-from assay.studies.intervals import Decisions, Outcome, decide, student_interval
+from assay.studies.intervals import Decisions, Outcome, decide, descriptive_interval, student_interval
 from assay.studies.looks import ALPHA, looks
 from assay.studies.new_data import new_data_interval
 from assay.studies.power import predicted_seeds, smallest_effect_at, upper_deviation
@@ -64,7 +64,7 @@ def judge(
     if not comparisons:
         return ()
     evidence = Evidence(runs, failed, first_seeds, at_most)
-    reached = [seeds for seeds in looks(at_least, at_most) if seeds <= evidence.complete()]
+    reached = looks(at_least, min(at_most, evidence.complete()))
     pairs = [evidence.pairs(comparison) for comparison in comparisons]
     decisions = decide(
         np.stack([each.effects_P for each in pairs]),
@@ -131,12 +131,11 @@ def _result(comparison: Comparison, pairs: Pairs, decision: _Decision, evidence:
     seeds = decision.seeds or plan.at_most
     seen = pairs.first(seeds)
     estimate = student_interval(seen.effects_P, ALPHA, seen.floor)
-    fixed = student_interval(pairs.effects_P, ALPHA, pairs.floor)
+    fixed = descriptive_interval(pairs.effects_P, pairs.floor)
     deviation = _finite(estimate.deviation)
     verdict = _verdict(comparison, decision.outcome)
     new = _new_data(comparison, evidence, decision, seen)
-    hopeless = decision.contradictory or bool(seen.lost_P.any())
-    open_claim = verdict == "undecided" and not hopeless
+    seeds_would_help = verdict == "undecided" and not decision.contradictory and not seen.lost_P.any()
     return ClaimResult(
         comparison=comparison,
         verdict=verdict,
@@ -152,7 +151,9 @@ def _result(comparison: Comparison, pairs: Pairs, decision: _Decision, evidence:
         deviation=deviation,
         level=decision.level,
         decided_at=None if verdict == "undecided" else decision.seeds,
-        more_seeds=_more_seeds(comparison, decision, int(estimate.count), deviation, plan) if open_claim else None,
+        more_seeds=_more_seeds(comparison, decision, int(estimate.count), deviation, plan)
+        if seeds_would_help
+        else None,
         smallest_effect=None
         if deviation is None
         else smallest_effect_at(plan.at_least, plan.at_most, plan.claims, deviation),
@@ -179,13 +180,16 @@ def _more_seeds(
     """
     if not comparison.margin or not decision.seeds or not deviation:
         return None
-    bound = upper_deviation(deviation, count)
-    needed = predicted_seeds(
-        bound, comparison.margin, at_least=plan.at_least, claims=plan.claims, beyond=decision.seeds
+    pairs = predicted_seeds(
+        upper_deviation(deviation, count),
+        comparison.margin,
+        at_least=plan.at_least,
+        claims=plan.claims,
+        beyond=decision.seeds,
     )
-    if needed is None or needed - decision.seeds > MOST_MORE_SEEDS:
+    if pairs is None or pairs - count > MOST_MORE_SEEDS:
         return f"> {MOST_MORE_SEEDS:,}"
-    return needed - decision.seeds
+    return pairs - count
 
 
 def _new_data(
