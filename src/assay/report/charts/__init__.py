@@ -1,0 +1,12 @@
+"""Charts drawn as SVG: complete without script, sharp in print, themed by the page's style sheet.
+
+Widths are percentages, so that a chart fits a phone and a desktop alike without its text changing size; curves, whose
+points cannot be percentages, lie in an inner drawing that is stretched. Every mark carries its values as a title.
+"""
+
+from assay.report.charts.curves import curve_chart
+from assay.report.charts.distribution import distribution_axis, distribution_row
+from assay.report.charts.forest import forest
+from assay.report.charts.matrix import matrix
+
+__all__ = ["curve_chart", "distribution_axis", "distribution_row", "forest", "matrix"]

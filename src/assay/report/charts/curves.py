@@ -1,0 +1,135 @@
+"""Line charts of a metric by epoch, with a band of one standard deviation over seeds."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from assay.report import words
+from assay.report.charts.scales import Scale, scale_over, suits_log, tick_texts
+from assay.report.charts.svg import element, figures, percent
+from assay.report.page import Curve, CurvePanel
+from assay.report.palette import colour_class
+
+HEIGHT = 190
+BELOW = 22
+GRID = 1000
+"""Units of the stretched inner drawing, each way."""
+_Point = tuple[float, float]
+
+
+def curve_chart(panel: CurvePanel) -> Markup:
+    """The chart's plotting area with its labels; names and units stand in the page around it."""
+    means = [mean for curve in panel.curves for mean in curve.mean if mean is not None]
+    log = suits_log(panel.metric, means)
+    y_scale = scale_over(means, log=log, bounds=(0.0, 1.0) if panel.metric.unit == "fraction" else None)
+    epochs = [epoch for curve in panel.curves for epoch in (curve.epochs[0], curve.epochs[-1])]
+    first, last = min(epochs), max(epochs)
+    x_scale = Scale(low=first, high=last) if last > first else Scale(low=first - 1, high=first + 1)
+    drawing = element(
+        "svg",
+        *(_band(curve, x_scale, y_scale) for curve in panel.curves),
+        *(_line(curve, x_scale, y_scale) for curve in panel.curves),
+        class_="stretch",
+        width="100%",
+        height=HEIGHT,
+        viewBox=f"0 0 {GRID} {GRID}",
+        preserveAspectRatio="none",
+    )
+    cursor = element("line", class_="cursor", x1="0", x2="0", y1="0", y2=HEIGHT)
+    return element(
+        "div",
+        _y_axis(panel, y_scale),
+        element(
+            "svg",
+            *_grid(y_scale),
+            drawing,
+            cursor,
+            *_x_axis(x_scale),
+            class_="area",
+            width="100%",
+            height=HEIGHT + BELOW,
+            role="img",
+            tabindex="0",
+            aria_label=_summary(panel),
+            data_first=first,
+            data_last=last,
+        ),
+        class_="plot",
+    )
+
+
+def is_log(panel: CurvePanel) -> bool:
+    """Whether the chart's vertical axis is logarithmic."""
+    return suits_log(panel.metric, [mean for curve in panel.curves for mean in curve.mean if mean is not None])
+
+
+def _summary(panel: CurvePanel) -> str:
+    metric = panel.metric
+    ends = "; ".join(
+        f"{curve.arm}: {words.value(metric, last)}"
+        for curve in panel.curves[:12]
+        if (last := curve.mean[-1]) is not None
+    )
+    return f"{metric.name} by epoch. After the last epoch, {ends}. Arrow keys read single epochs."
+
+
+def _points(curve: Curve, values: tuple[float | None, ...], x: Scale, y: Scale) -> list[list[_Point]]:
+    """Runs of consecutive points, broken where no seed has a value."""
+    pieces: list[list[_Point]] = [[]]
+    for epoch, value in zip(curve.epochs, values, strict=True):
+        if value is None:
+            pieces.append([])
+        else:
+            # Beyond a few heights outside, where a line goes no longer matters, and huge coordinates break renderers.
+            height = min(max(1.0 - y.share(value), -3.0), 4.0)
+            pieces[-1].append((x.share(epoch) * GRID, height * GRID))
+    return [piece for piece in pieces if piece]
+
+
+def _path(points: list[_Point]) -> str:
+    steps = [f"{figures(x, 1)} {figures(y, 1)}" for x, y in points]
+    return "M" + "L".join(steps) if len(steps) > 1 else f"M{steps[0]}h.1"
+
+
+def _line(curve: Curve, x: Scale, y: Scale) -> Markup:
+    path = "".join(_path(piece) for piece in _points(curve, curve.mean, x, y))
+    return element("path", class_=f"line {colour_class(curve.position)}", d=path, data_arm=curve.position)
+
+
+def _band(curve: Curve, x: Scale, y: Scale) -> Markup:
+    pairs = [
+        (None, None) if mean is None or deviation is None else (mean - deviation, mean + deviation)
+        for mean, deviation in zip(curve.mean, curve.deviation, strict=True)
+    ]
+    lows = _points(curve, tuple(low for low, _ in pairs), x, y)
+    highs = _points(curve, tuple(high for _, high in pairs), x, y)
+    path = "".join(_path(high + low[::-1]) + "Z" for low, high in zip(lows, highs, strict=True) if len(low) > 1)
+    if not path:
+        return Markup("")
+    return element("path", class_=f"band {colour_class(curve.position)}", d=path, data_arm=curve.position)
+
+
+def _grid(y: Scale) -> list[Markup]:
+    places = [HEIGHT * (1 - y.share(tick)) for tick in y.ticks(5)]
+    return [element("line", class_="grid", x1="0", x2="100%", y1=figures(p), y2=figures(p)) for p in places]
+
+
+def _y_axis(panel: CurvePanel, y: Scale) -> Markup:
+    ticks = y.ticks(5)
+    labels = [
+        element("text", text, x=44, y=figures(HEIGHT * (1 - y.share(tick)) + 4), text_anchor="end")
+        for tick, text in zip(ticks, tick_texts(panel.metric, ticks), strict=True)
+    ]
+    return element("svg", *labels, class_="axis", width=50, height=HEIGHT + BELOW, aria_hidden="true")
+
+
+def _x_axis(x: Scale) -> list[Markup]:
+    ticks = [tick for tick in x.ticks(6) if float(tick).is_integer()]
+    labels = [element("line", class_="base", x1="0", x2="100%", y1=HEIGHT, y2=HEIGHT)]
+    for tick in ticks:
+        share = x.share(tick)
+        anchor = "start" if share < 0.02 else "end" if share > 0.98 else "middle"
+        labels.append(
+            element("text", words.number(tick, 0), x=percent(share), y=HEIGHT + 16, text_anchor=anchor, class_="tick")
+        )
+    return labels

@@ -1,0 +1,113 @@
+"""Dot plots: every seed of every arm, with the mean and its interval."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from assay.report import words
+from assay.report.charts.scales import Scale, scale_over, tick_texts
+from assay.report.charts.svg import element, percent
+from assay.report.page import Distribution, DistributionRow, Dot
+from assay.report.palette import colour_class
+
+HEIGHT = 34
+_RADIUS = 3.5
+_NOMINAL_WIDTH = 640
+"""Width, in pixels, for which dots are kept from covering each other."""
+
+
+def distribution_scale(distribution: Distribution) -> Scale:
+    """The axis shared by all rows."""
+    values = [dot.value for row in distribution.rows for dot in row.dots]
+    for row in distribution.rows:
+        mean, half = row.estimate.mean, row.estimate.half_width
+        # An interval from two seeds can be so wide that it would flatten everything else; it is cut at the frame then.
+        if mean is not None and half is not None and row.estimate.n >= 3:
+            values += [mean - half, mean + half]
+    bounds = (0.0, 1.0) if distribution.metric.unit == "fraction" and min(values, default=0) >= 0 else None
+    return scale_over(values, pad=0.03, bounds=bounds)
+
+
+def distribution_row(distribution: Distribution, row: DistributionRow, scale: Scale) -> Markup:
+    """One arm's dots."""
+    marks = [
+        element("line", class_="grid", x1=percent(scale.share(t)), x2=percent(scale.share(t)), y1=0, y2=HEIGHT)
+        for t in scale.ticks(6)
+    ]
+    marks += _mean(distribution, row, scale)
+    marks += [
+        _dot(distribution, dot, scale, lift)
+        for dot, lift in zip(row.dots, _lifts([scale.share(dot.value) for dot in row.dots]), strict=True)
+    ]
+    return element(
+        "svg",
+        *marks,
+        class_=f"dots {colour_class(row.position)}",
+        width="100%",
+        height=HEIGHT,
+        role="img",
+        tabindex="0",
+        aria_label=_summary(distribution, row),
+    )
+
+
+def distribution_axis(distribution: Distribution, scale: Scale) -> Markup:
+    """The axis below all rows."""
+    ticks = scale.ticks(6)
+    marks = [element("line", class_="base", x1="0", x2="100%", y1=1, y2=1)]
+    for tick, text in zip(ticks, tick_texts(distribution.metric, ticks), strict=True):
+        share = scale.share(tick)
+        anchor = "start" if share < 0.03 else "end" if share > 0.97 else "middle"
+        marks.append(element("text", text, class_="tick", x=percent(share), y=16, text_anchor=anchor))
+    return element("svg", *marks, class_="axis", width="100%", height=20, aria_hidden="true")
+
+
+def _summary(distribution: Distribution, row: DistributionRow) -> str:
+    estimate = row.estimate
+    spread = words.plus_minus(distribution.metric, estimate.mean, estimate.half_width)
+    seeds = words.count(estimate.n, "seed")
+    return f"{row.arm}: {distribution.metric.name} {spread}, {seeds}. Arrow keys read single seeds."
+
+
+def _mean(distribution: Distribution, row: DistributionRow, scale: Scale) -> list[Markup]:
+    mean, half = row.estimate.mean, row.estimate.half_width
+    if mean is None:
+        return []
+    marks = []
+    if half is not None:
+        left, right = (min(max(scale.share(end), 0.0), 1.0) for end in (mean - half, mean + half))
+        title = element("title", f"{row.arm}: mean {words.plus_minus(distribution.metric, mean, half)} (95 %)")
+        marks.append(
+            element(
+                "rect", title, class_="spread", x=percent(left), width=percent(right - left), y=3, height=HEIGHT - 6
+            )
+        )
+    place = percent(scale.share(mean))
+    return [*marks, element("line", class_="mean", x1=place, x2=place, y1=3, y2=HEIGHT - 3)]
+
+
+def _dot(distribution: Distribution, dot: Dot, scale: Scale, lift: float) -> Markup:
+    value = words.value(distribution.metric, dot.value, abs(dot.value) / 100)
+    text = f"seed {dot.seed}: {value}{', diverged' if dot.diverged else ''} (run {dot.fingerprint[:12]})"
+    return element(
+        "circle",
+        element("title", text),
+        class_="dot mark lost" if dot.diverged else "dot mark",
+        cx=percent(scale.share(dot.value)),
+        cy=f"{HEIGHT / 2 + lift:.1f}",
+        r=_RADIUS,
+    )
+
+
+def _lifts(shares: list[float]) -> list[float]:
+    """How far each dot is moved up or down so that equal values do not hide each other."""
+    lanes = [0.0, -5.0, 5.0, -10.0, 10.0]
+    taken: list[list[float]] = [[] for _ in lanes]
+    lifts = [0.0] * len(shares)
+    for index in sorted(range(len(shares)), key=shares.__getitem__):
+        x = shares[index] * _NOMINAL_WIDTH
+        free = next((i for i, lane in enumerate(taken) if not lane or x - lane[-1] >= 2 * _RADIUS), None)
+        lane = min(range(len(lanes)), key=lambda i: taken[i][-1]) if free is None else free
+        taken[lane].append(x)
+        lifts[index] = lanes[lane]
+    return lifts

@@ -1,0 +1,98 @@
+"""Learning curves: each arm's metrics by epoch, averaged over its seeds.
+
+Shape key: S seeds, E epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.metrics.catalogue import CATALOGUE, Metric
+from assay.report.evidence import ArmEvidence, Evidence
+from assay.report.page import Curve, CurvePanel, Curves
+
+MOST_CURVES = 24
+"""Curves in one panel; beyond it none could be told from another."""
+MOST_POINTS = 150
+SHOWN = ("val_accuracy", "train_accuracy", "val_loss", "train_loss")
+FOLDED = ("gradient_norm", "weight_norm", "lr")
+_RATE = Metric(name="lr", better="higher", unit="norm", meaning="learning rate", per_epoch=True)
+
+
+def curves(evidence: Evidence, metrics: Sequence[Metric]) -> Curves:
+    """The panels of a study: validation and training accuracy and loss, and whatever is claimed per epoch."""
+    claimed = [metric.name.partition("@")[0] for metric in metrics if metric.per_epoch]
+    drawn = _drawn_arms(evidence)
+    shown = [panel for name in dict.fromkeys((*SHOWN, *claimed)) if (panel := _panel(evidence, name, drawn)).curves]
+    names = {panel.metric.name for panel in shown}
+    folded = [panel for name in FOLDED if name not in names and (panel := _panel(evidence, name, drawn)).curves]
+    longest = max((len(run.history_EF) for arm in evidence.arms for run in arm.runs), default=0)
+    remarks = []
+    if len(drawn) < len(evidence.arms):
+        remarks.append(
+            f"Curves of {len(drawn)} of {len(evidence.arms)} arms are drawn, those with claims first; "
+            "all are in history.csv."
+        )
+    if longest > MOST_POINTS:
+        remarks.append(f"Of {longest:,} epochs {MOST_POINTS} evenly spaced ones are drawn; all are in history.csv.")
+    return Curves(panels=tuple(shown), folded=tuple(folded), remarks=tuple(remarks))
+
+
+def _drawn_arms(evidence: Evidence) -> frozenset[str]:
+    names = [arm.name for arm in evidence.arms]
+    claimed = [name for claim in evidence.results.claims for name in claim.comparison.weights]
+    return frozenset(list(dict.fromkeys([*claimed, *names]))[:MOST_CURVES])
+
+
+def _panel(evidence: Evidence, name: str, drawn: frozenset[str]) -> CurvePanel:
+    found = [
+        curve
+        for position, arm in enumerate(evidence.arms)
+        if arm.name in drawn and (curve := _curve(arm, position, name)) is not None
+    ]
+    return CurvePanel(metric=CATALOGUE.get(name, _RATE), curves=tuple(found))
+
+
+def _curve(arm: ArmEvidence, position: int, name: str) -> Curve | None:
+    values_SE = _aligned(arm, name)
+    present_SE = np.isfinite(values_SE)
+    if not present_SE.any():
+        return None
+    kept = _spaced(values_SE.shape[1])
+    values_SE, present_SE = values_SE[:, kept], present_SE[:, kept]
+    n_E = present_SE.sum(axis=0)
+    filled_SE = np.where(present_SE, values_SE, 0.0)
+    mean_E = filled_SE.sum(axis=0) / np.maximum(n_E, 1)
+    squares_E = np.where(present_SE, (filled_SE - mean_E) ** 2, 0.0).sum(axis=0)
+    deviation_E = np.sqrt(squares_E / np.maximum(n_E - 1, 1))
+    return Curve(
+        arm=arm.name,
+        position=position,
+        epochs=tuple(int(epoch) + _first_epoch(arm) for epoch in kept),
+        mean=tuple(float(m) if n else None for m, n in zip(mean_E, n_E, strict=True)),
+        deviation=tuple(float(d) if n >= 2 else None for d, n in zip(deviation_E, n_E, strict=True)),
+        n=tuple(int(n) for n in n_E),
+    )
+
+
+def _aligned(arm: ArmEvidence, name: str) -> NDArray[np.float64]:
+    """One row per run; a run that ended early, as a diverged one does, is missing from there on."""
+    longest = max((len(run.history_EF) for run in arm.runs), default=0)
+    values_SE = np.full((len(arm.runs), longest), np.nan)
+    for row, run in enumerate(arm.runs):
+        values_SE[row, : len(run.history_EF)] = run.column_E(name)
+    return values_SE
+
+
+def _first_epoch(arm: ArmEvidence) -> int:
+    return next(int(run.column_E("epoch")[0]) for run in arm.runs if len(run.history_EF))
+
+
+def _spaced(epochs: int) -> NDArray[np.int64]:
+    """Positions to draw: all of them, or evenly spaced ones with the first and the last."""
+    if epochs <= MOST_POINTS:
+        return np.arange(epochs)
+    return np.unique(np.linspace(0, epochs - 1, MOST_POINTS).round().astype(np.int64))

@@ -1,0 +1,127 @@
+"""Everything a report needs from the store, read once, run by run.
+
+Shape key: E epochs, F history fields, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.metrics.catalogue import Metric
+from assay.records import EpochRecord, Predictions, RunRecord, Split
+from assay.studies.results import StudyResults
+from assay.studies.store.contract import StoredRun
+
+HISTORY_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(EpochRecord))
+_COLUMN = {name: position for position, name in enumerate(HISTORY_FIELDS)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEvidence:
+    """One stored run without its bulk: ``history_EF`` holds a row per epoch, not-a-number where a value is missing."""
+
+    seed: int
+    record: RunRecord
+    location: str
+    history_EF: NDArray[np.float64]
+
+    def column_E(self, name: str) -> NDArray[np.float64]:
+        """One history field over the epochs."""
+        column_E: NDArray[np.float64] = self.history_EF[:, _COLUMN[name]]
+        return column_E
+
+    def value(self, metric: Metric) -> float | None:
+        """A metric of this run; None when it is missing."""
+        if metric.epoch is None:
+            return self.record.metrics.get(metric.name)
+        at_epoch = self.column_E(metric.name.partition("@")[0])[self.column_E("epoch") == metric.epoch]
+        return float(at_epoch[0]) if at_epoch.size and np.isfinite(at_epoch[0]) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionCounts:
+    """Summed over seeds: ``counts_CC[i, j]`` examples of class i predicted as j; ``unclassified_C`` had no number."""
+
+    split: Split
+    counts_CC: NDArray[np.int64]
+    unclassified_C: NDArray[np.int64]
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmEvidence:
+    """The runs of one arm by ascending seed."""
+
+    name: str
+    runs: tuple[RunEvidence, ...]
+    confusion: ConfusionCounts | None
+
+    def values(self, metric: Metric) -> list[float | None]:
+        """The metric of each run."""
+        return [run.value(metric) for run in self.runs]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.runs[0].record.classes if self.runs else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A study's results with the history and confusions of every arm, in the order declared."""
+
+    results: StudyResults
+    arms: tuple[ArmEvidence, ...]
+
+    def records(self) -> Iterable[RunRecord]:
+        return (run.record for arm in self.arms for run in arm.runs)
+
+
+def gather(results: StudyResults) -> Evidence:
+    """Read every run of a study once.
+
+    Raises:
+        StoreError: a stored file is damaged; the message names it.
+    """
+    arms = [_gather_arm(arm.name, results.runs.get(arm.name, {})) for arm in results.study.arms]
+    return Evidence(results=results, arms=tuple(arms))
+
+
+def _gather_arm(name: str, runs: Mapping[int, StoredRun]) -> ArmEvidence:
+    gathered = []
+    predictions = []
+    for seed, run in sorted(runs.items()):
+        gathered.append(
+            RunEvidence(seed=seed, record=run.record, location=run.location, history_EF=_history(run.history()))
+        )
+        predictions.append(run.predictions())
+    classes = len(gathered[0].record.classes) if gathered else 0
+    return ArmEvidence(name=name, runs=tuple(gathered), confusion=_confusion(predictions, classes))
+
+
+def _history(epochs: tuple[EpochRecord, ...]) -> NDArray[np.float64]:
+    rows = [[getattr(epoch, name) for name in HISTORY_FIELDS] for epoch in epochs]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(HISTORY_FIELDS))  # None becomes not-a-number
+
+
+def _confusion(predictions: list[Mapping[str, Predictions]], classes: int) -> ConfusionCounts | None:
+    """Counts over the test split where every run has one, else the validation split, else None."""
+    split: Split
+    for split in ("test", "val"):
+        if predictions and classes and all(split in by_split for by_split in predictions):
+            break
+    else:
+        return None
+    joint_size = classes * (classes + 1)
+    counts = np.zeros(joint_size, dtype=np.int64)
+    for by_split in predictions:
+        labels_N, predicted_N = by_split[split].labels_N, by_split[split].predicted_N()
+        column_N = np.where(predicted_N < 0, classes, predicted_N)
+        counts += np.bincount(labels_N * (classes + 1) + column_N, minlength=joint_size)
+    counts_CP = counts.reshape(classes, classes + 1)
+    return ConfusionCounts(
+        split=split, counts_CC=counts_CP[:, :classes], unclassified_C=counts_CP[:, classes], seeds=len(predictions)
+    )

@@ -1,0 +1,267 @@
+"""What a lab report says, as plain data: numbers and strings, no markup.
+
+`assay.report.build.build_page` computes a `Page`; `assay.report.render.render` sets it as HTML. Whatever can be wrong
+about a number can so be tested without reading HTML. Effects and metrics are in the metric's own unit (accuracies as
+fractions, times in seconds).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assay.metrics.catalogue import Metric
+from assay.records import FailureKind, Split, Status
+from assay.studies.claims import ClaimKind, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The mean of a metric over the seeds of one arm, with a fixed-n 95 % Student t interval of that mean.
+
+    ``mean`` is None when no run has the metric, ``half_width`` and ``deviation`` when fewer than two have.
+    """
+
+    n: int
+    mean: float | None
+    half_width: float | None
+    deviation: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A dotted key of a recipe, or a fact of the environment, and its value as text."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What would settle an undecided claim: a sentence, and the command line if there is one."""
+
+    sentence: str
+    command: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimEntry:
+    """One claim with its verdict, in words and in numbers."""
+
+    claim: str
+    kind: ClaimKind
+    metric: Metric
+    verdict: Verdict
+    supported: bool
+    sentence: str
+    """The verdict with its effect, interval, n and margin."""
+    standing: str
+    """What was claimed, and whether it is supported."""
+    effect: float | None
+    low: float | None
+    high: float | None
+    low_fixed: float | None
+    high_fixed: float | None
+    low_new: float | None
+    high_new: float | None
+    margin: float | None
+    n: int
+    level: float | None
+    decided_at: int | None
+    correlation: float | None
+    details: tuple[str, ...]
+    """The other intervals and the notes, each a sentence."""
+    advice: Advice | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmEntry:
+    """One arm. ``estimates`` stand in the order of `Page.metrics`; ``position`` picks its colour."""
+
+    name: str
+    position: int
+    changes: tuple[Setting, ...]
+    n: int
+    """Runs in the store."""
+    estimates: tuple[Estimate, ...]
+    parameters: int | None
+    seconds: Estimate
+    inference_seconds: Estimate
+    diverged: int
+    failed: int
+    missing: int
+    """Runs the study asked for that are neither stored nor failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A metric of one arm by epoch: mean and standard deviation over the seeds that have it; None where none has."""
+
+    arm: str
+    position: int
+    epochs: tuple[int, ...]
+    mean: tuple[float | None, ...]
+    deviation: tuple[float | None, ...]
+    n: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePanel:
+    metric: Metric
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """``panels`` are shown at once, ``folded`` on request; ``remarks`` say what was left out of the drawing."""
+
+    panels: tuple[CurvePanel, ...]
+    folded: tuple[CurvePanel, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """One run on a distribution chart."""
+
+    seed: int
+    value: float
+    fingerprint: str
+    diverged: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributionRow:
+    arm: str
+    position: int
+    estimate: Estimate
+    dots: tuple[Dot, ...]
+    without: int
+    """Runs that lack the metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    metric: Metric
+    rows: tuple[DistributionRow, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusedPair:
+    """How often one class was taken for another; ``rate`` is the share of the actual class's examples."""
+
+    actual: str
+    predicted: str
+    count: int
+    rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """How often each class was taken for each, summed over the seeds of one arm.
+
+    ``counts[i][j]`` counts examples of class i predicted as class j; it is empty where there are too many classes to
+    draw. ``totals[i]`` counts all examples of class i, among them those whose prediction was not a number, of which
+    there are ``unclassified`` in all.
+    """
+
+    arm: str
+    position: int
+    split: Split
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    totals: tuple[int, ...]
+    unclassified: int
+    correct: int
+    seeds: int
+    frequent: tuple[ConfusedPair, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusions:
+    matrices: tuple[Confusion, ...]
+    drawn: bool
+    """Whether there are few enough classes for a drawing; if not, only the most frequent confusions are listed."""
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEntry:
+    """One stored run. ``values`` stand in the order of `Page.run_metrics`."""
+
+    arm: str
+    seed: int
+    fingerprint: str
+    status: Status
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureEntry:
+    arm: str
+    seed: int
+    fingerprint: str
+    kind: FailureKind
+    message: str
+    traceback: str
+    failed_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentFact:
+    """One fact of the environment with every value it took, each with the number of runs that had it."""
+
+    key: str
+    values: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What the study holds altogether. Times are seconds; dates ISO 8601, None before the first run."""
+
+    runs: int
+    diverged: int
+    failed: int
+    missing: int
+    arms: int
+    fewest_seeds: int
+    most_seeds: int
+    training_seconds: float
+    wall_seconds: float
+    first_started: str | None
+    last_started: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The whole report, in reading order."""
+
+    study: str
+    question: str
+    source: str | None
+    lead: str
+    """The verdicts in one or two sentences."""
+    claims: tuple[ClaimEntry, ...]
+    claim_remarks: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    arms: tuple[ArmEntry, ...]
+    curves: Curves
+    distributions: tuple[Distribution, ...]
+    confusions: Confusions
+    common: tuple[Setting, ...]
+    """Recipe settings that all arms share."""
+    varied: tuple[str, ...]
+    """Recipe keys in which arms differ."""
+    examples: tuple[Setting, ...]
+    environment: tuple[EnvironmentFact, ...]
+    totals: Totals
+    failures: tuple[FailureEntry, ...]
+    diverged: tuple[str, ...]
+    """A sentence for each diverged run."""
+    run_remarks: tuple[str, ...]
+    retry: str | None
+    """The command that runs what is missing or failed; None when nothing is."""
+    method: tuple[str, ...]
+    """How verdicts were reached, a sentence each."""
+    run_metrics: tuple[Metric, ...]
+    runs: tuple[RunEntry, ...]

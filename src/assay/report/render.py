@@ -1,0 +1,128 @@
+"""Sets a `Page` as one HTML file that needs nothing else and can load nothing else.
+
+The file's content security policy forbids everything but its own style sheet and script, each admitted by its SHA-256.
+So there are no ``style`` attributes, no handlers in attributes, and nothing a name could smuggle in would run. Every
+string of the page is escaped: by Jinja in text and attributes, by `embedded_json` in data for the script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from assay.report import charts, words
+from assay.report.charts.curves import is_log
+from assay.report.charts.distribution import distribution_scale
+from assay.report.confusions import NUMBERED_CLASSES
+from assay.report.page import Confusion, CurvePanel, Page
+from assay.report.palette import ARM_COLOURS, DARK, LIGHT, colour_class, variables
+
+_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def render(page: Page) -> str:
+    """The page as HTML text, without any reference to another file."""
+    style, script = _style(), _asset("page.js")
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            style=Markup(style),
+            script=Markup(script),
+            policy=(
+                f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+                "base-uri 'none'; form-action 'none'"
+            ),
+        )
+    )
+
+
+def embedded_json(value: Any) -> Markup:
+    """JSON that can stand inside a script element whatever its strings hold."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.translate(_ESCAPES))
+
+
+def curve_data(panel: CurvePanel) -> dict[str, Any]:
+    """What the script needs to read values off a curve chart: texts are made there from few digits."""
+    percent = panel.metric.unit == "fraction"
+    return {
+        "percent": percent,
+        "curves": [
+            {
+                "arm": curve.arm,
+                "key": curve.position,
+                "colour": colour_class(curve.position),
+                "epochs": curve.epochs,
+                "mean": [_short(value, percent) for value in curve.mean],
+                "deviation": [_short(value, percent) for value in curve.deviation],
+                "n": curve.n,
+            }
+            for curve in panel.curves
+        ],
+    }
+
+
+def matrix_data(confusion: Confusion) -> dict[str, Any] | None:
+    """Counts for reading single cells of a matrix too large to hold numbers; None for a smaller one."""
+    if len(confusion.classes) <= NUMBERED_CLASSES:
+        return None
+    return {"classes": confusion.classes, "counts": confusion.counts, "totals": confusion.totals}
+
+
+def _short(value: float | None, percent: bool) -> float | None:
+    if value is None:
+        return None
+    return round(value * 100, 2) if percent else float(f"{value:.4g}")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("assay.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _style() -> str:
+    light, dark = variables(LIGHT), variables(DARK)
+    arms = "".join(f".a{i}{{--arm:var(--arm{i})}}" for i in range(ARM_COLOURS))
+    return (
+        f":root{{color-scheme:light;{light}}}"
+        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}"
+        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}"
+        f"@media print{{:root,:root[data-theme],:root:not([data-theme=light]){{color-scheme:light;{light}}}}}"
+        f"{arms}\n{_asset('page.css')}"
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("assay.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(json=embedded_json)
+    environment.globals.update(
+        charts=charts,
+        colour_class=colour_class,
+        curve_data=curve_data,
+        distribution_scale=distribution_scale,
+        is_log=is_log,
+        matrix_data=matrix_data,
+        words=words,
+    )
+    return environment

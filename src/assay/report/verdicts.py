@@ -1,0 +1,187 @@
+"""Verdicts in words that a student understands, with the numbers behind them."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+
+from assay.report import words
+from assay.report.page import Advice, ClaimEntry
+from assay.studies.claims import ClaimResult, Comparison, Verdict
+from assay.studies.design import Study
+from assay.studies.looks import ALPHA, LOOKS
+
+VERDICTS: tuple[Verdict, ...] = ("helps", "hurts", "no difference that matters", "undecided")
+
+
+def claim_entry(claim: ClaimResult, study: Study) -> ClaimEntry:
+    """One claim as the report states it."""
+    comparison = claim.comparison
+    low, high = _finite_pair(claim.low, claim.high)
+    low_fixed, high_fixed = _finite_pair(claim.low_fixed, claim.high_fixed)
+    low_new, high_new = _finite_pair(claim.low_new, claim.high_new)
+    return ClaimEntry(
+        claim=str(comparison),
+        kind=comparison.kind,
+        metric=comparison.metric,
+        verdict=claim.verdict,
+        supported=claim.supported,
+        sentence=_sentence(claim),
+        standing=_standing(claim),
+        effect=claim.effect,
+        low=low,
+        high=high,
+        low_fixed=low_fixed,
+        high_fixed=high_fixed,
+        low_new=low_new,
+        high_new=high_new,
+        margin=comparison.margin,
+        n=claim.n,
+        level=claim.level,
+        decided_at=claim.decided_at,
+        correlation=claim.correlation,
+        details=tuple(_details(claim)),
+        advice=_advice(claim, study) if claim.verdict == "undecided" else None,
+    )
+
+
+def lead(claims: Sequence[ClaimEntry]) -> str:
+    """The outcome of all claims in a sentence."""
+    if not claims:
+        return (
+            "This study declares no claims, so there is nothing to judge; the figures below describe what was measured."
+        )
+    supported = sum(claim.supported for claim in claims)
+    undecided = sum(claim.verdict == "undecided" for claim in claims)
+    refuted = len(claims) - supported - undecided
+    parts = []
+    if supported:
+        parts.append(f"{supported} supported")
+    if refuted:
+        parts.append(f"{refuted} not supported")
+    if undecided:
+        parts.append(f"{undecided} undecided")
+    noun = "claim" if len(claims) == 1 else "claims"
+    return f"{len(claims)} {noun}: {', '.join(parts)}."
+
+
+def method_sentences(study: Study, claims: int) -> tuple[str, ...]:
+    """How verdicts are reached, for a reader who has had one course in statistics."""
+    looked = [str(seeds) for seeds in LOOKS if study.seeds.at_least <= seeds <= study.seeds.at_most]
+    at = f"{', '.join(looked)} seeds" if looked else "no number of seeds yet (3 are the fewest)"
+    shared = f"shared equally by the {claims} declared claims" if claims != 1 else "spent on the one declared claim"
+    return (
+        "Arms are compared seed by seed: the two runs of a pair share what randomness they can, and the effect of a "
+        "claim is the mean of the paired differences, arm minus the arm it is compared with.",
+        f"The study looks at its claims at fixed numbers of seeds only, here at {at}, and only when every arm has all "
+        "its runs up to that number.",
+        f"Look number k spends {ALPHA:g}/(k(k + 1)) of an error allowance of {ALPHA:g}, {shared}, so that all decision "
+        f"intervals of this page hold together with at least {1 - ALPHA:.0%} probability, however often it was looked.",
+        "A decision interval is the paired Student t interval at that level, intersected over the looks so far; its "
+        "standard deviation is never taken to be less than one example of the evaluated split would give.",
+        "Inside the margin the verdict is “no difference that matters”, even if the interval excludes zero; wholly on "
+        "one side of zero it is “helps” or “hurts”; anything else is undecided. A decided claim stays decided.",
+    )
+
+
+def study_command(study_source: str, *settings: str) -> str:
+    """The command line that runs a study file, quoted for a shell."""
+    words_of_command = ["assay", "run", study_source, *(part for text in settings for part in ("--set", text))]
+    return shlex.join(words_of_command)
+
+
+def _finite_pair(low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return None, None
+    return low, high
+
+
+def _against(comparison: Comparison) -> str:
+    return "" if comparison.than == "0" and len(comparison.weights) != 2 else f" against {comparison.than}"
+
+
+def _sentence(claim: ClaimResult) -> str:
+    comparison = claim.comparison
+    metric = comparison.metric.name
+    if claim.effect is None:
+        return f"No verdict yet on {comparison.arm}{_against(comparison)}: no pair of runs has {metric} so far."
+    said = {
+        "helps": "helps",
+        "hurts": "hurts",
+        "no difference that matters": "makes no difference that matters",
+        "undecided": "is undecided",
+    }[claim.verdict]
+    return f"{comparison.arm} {said}{_against(comparison)}: {metric} {effect_with_interval(claim)}."
+
+
+def effect_with_interval(claim: ClaimResult) -> str:
+    """``−12.3 points [−14.1, −10.5], n = 5 seeds; margin ±1.0 point``."""
+    metric, (low, high) = claim.comparison.metric, _finite_pair(claim.low, claim.high)
+    if claim.effect is None:
+        return "no pair of runs yet"
+    if low is None or high is None:
+        text = f"{words.effect(metric, claim.effect)}, no interval yet"
+    else:
+        text = f"{words.effect(metric, claim.effect, (high - low) / 2)} {words.bounds(metric, low, high)}"
+    text += f", n = {words.count(claim.n, 'seed')}"
+    margin = claim.comparison.margin
+    return text if margin is None else f"{text}; margin {words.margin(metric, margin)}"
+
+
+def _standing(claim: ClaimResult) -> str:
+    comparison = claim.comparison
+    verb = "is better than" if comparison.kind == "beats" else "does as well as"
+    claimed = f"Claimed: {comparison.arm} {verb} {comparison.than}"
+    if claim.verdict == "undecided":
+        return f"{claimed}. Not decided so far."
+    return f"{claimed}. {'Supported' if claim.supported else 'Not supported'}."
+
+
+def _details(claim: ClaimResult) -> list[str]:
+    metric = claim.comparison.metric
+    details = []
+    low, high = _finite_pair(claim.low_fixed, claim.high_fixed)
+    if low is not None and high is not None:
+        details.append(
+            f"For description only, a fixed-n 95 % interval of all pairs: {words.bounds(metric, low, high)}."
+        )
+    low, high = _finite_pair(claim.low_new, claim.high_new)
+    if low is not None and high is not None:
+        details.append(
+            f"On new examples as well as new seeds: {words.bounds(metric, low, high)}. "
+            "The verdict speaks of this test set."
+        )
+    if claim.decided_at is not None:
+        details.append(f"Decided at {words.count(claim.decided_at, 'seed')}.")
+    if claim.dropped:
+        details.append(f"{words.count(claim.dropped, 'pair')} dropped, because a run failed or has no {metric.name}.")
+    return details + [note if note.endswith((".", "!", "?")) else f"{note}." for note in claim.notes]
+
+
+def _advice(claim: ClaimResult, study: Study) -> Advice | None:
+    more = claim.more_seeds
+    smallest = _smallest_effect(claim, study)
+    if more is None:
+        return Advice(sentence=smallest.strip(), command=None) if smallest else None
+    if isinstance(more, str):
+        return Advice(
+            sentence=f"{more} further seeds would be needed to decide this: a larger margin, or a longer or larger "
+            f"experiment with less noise, would serve better.{smallest}".lstrip(),
+            command=None,
+        )
+    target = next((look for look in LOOKS if look >= claim.n + claim.dropped + more), None)
+    sentence = f"About {words.count(more, 'more seed')} would probably decide it.{smallest}"
+    if target is None or study.source is None:
+        return Advice(sentence=sentence, command=None)
+    if target <= study.seeds.at_most:
+        return Advice(sentence=sentence, command=study_command(study.source))
+    return Advice(sentence=sentence, command=study_command(study.source, f"seeds.at_most={target}"))
+
+
+def _smallest_effect(claim: ClaimResult, study: Study) -> str:
+    if claim.smallest_effect is None or not math.isfinite(claim.smallest_effect):
+        return ""
+    metric = claim.comparison.metric
+    size = words.effect(metric, claim.smallest_effect, claim.smallest_effect).lstrip("+")
+    return f" At {study.seeds.at_most} seeds this study can detect an effect of {size} or more."

@@ -1,0 +1,127 @@
+"""Numbers as a reader meets them: signs, units, sensible digits."""
+
+from __future__ import annotations
+
+import math
+
+from assay.metrics.catalogue import Metric
+
+MINUS = "−"
+NO_BREAK = "\u00a0"
+MISSING = "–"
+
+_EFFECT_UNIT = {"nats": "nats", "seconds": "s", "count": "", "norm": "", "fraction": "points"}
+_DURATIONS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
+
+
+def number(value: float, decimals: int, *, signed: bool = False) -> str:
+    """A number with thousands separated and a true minus sign; zero has no sign."""
+    text = f"{abs(value):,.{decimals}f}"
+    if not any(digit in "123456789" for digit in text):
+        return text
+    return f"{MINUS if value < 0 else '+' if signed else ''}{text}"
+
+
+def decimals_for(spread: float | None, most: int = 6) -> int:
+    """Decimals that show two digits of a spread (an interval's half-width), at most ``most``."""
+    if spread is None or not math.isfinite(spread) or spread <= 0:
+        return min(2, most)
+    return max(0, min(most, 1 - math.floor(math.log10(spread))))
+
+
+def _scale(metric: Metric) -> float:
+    return 100.0 if metric.unit == "fraction" else 1.0
+
+
+def _effect_decimals(metric: Metric, spread: float | None, value: float) -> int:
+    if metric.unit == "fraction":
+        return max(1, decimals_for(None if spread is None else spread * 100.0, most=2))
+    return decimals_for(spread if spread else (abs(value) / 10.0 or None))
+
+
+def effect(metric: Metric, value: float, spread: float | None = None) -> str:
+    """A signed difference with its unit, accuracies in percentage points: ``−12.3 points``."""
+    decimals = _effect_decimals(metric, spread, value)
+    return _with_unit(metric, number(value * _scale(metric), decimals, signed=True))
+
+
+def bounds(metric: Metric, low: float, high: float) -> str:
+    """An interval of differences, without unit: ``[−14.1, −10.5]``."""
+    decimals = _effect_decimals(metric, (high - low) / 2, high)
+    return "[" + ", ".join(number(end * _scale(metric), decimals, signed=True) for end in (low, high)) + "]"
+
+
+def margin(metric: Metric, value: float) -> str:
+    """A margin with its unit: ``±1.0 point``."""
+    decimals = 1 if metric.unit == "fraction" and round(value * 1000, 6).is_integer() else decimals_for(value)
+    return "±" + _with_unit(metric, number(value * _scale(metric), decimals))
+
+
+def _with_unit(metric: Metric, text: str) -> str:
+    unit = _EFFECT_UNIT[metric.unit]
+    if unit in {"points", "nats"} and text.lstrip(f"+{MINUS}").rstrip("0").rstrip(".") == "1":
+        unit = unit[:-1]
+    return f"{text}{NO_BREAK}{unit}" if unit else text
+
+
+def value(metric: Metric, amount: float | None, spread: float | None = None) -> str:
+    """A value of a metric with its unit: ``97.2 %``, ``0.113``, ``3.4 s``."""
+    if amount is None:
+        return MISSING
+    if metric.unit == "seconds":
+        return seconds(amount)
+    if metric.unit == "fraction":
+        return f"{number(amount * 100.0, max(1, decimals_for(spread and spread * 100.0, most=2)))}{NO_BREAK}%"
+    if metric.unit == "count":
+        return number(amount, 0 if float(amount).is_integer() else 1)
+    return significant(amount) if spread is None else number(amount, decimals_for(spread))
+
+
+def plus_minus(metric: Metric, mean: float | None, half_width: float | None) -> str:
+    """A mean with the half-width of its interval: ``97.2 ± 0.4 %``; only the mean where there is no interval."""
+    if mean is None:
+        return MISSING
+    if half_width is None:
+        return value(metric, mean)
+    if metric.unit == "seconds":
+        scale, unit, _ = _seconds_scale(max(abs(mean), 1e-12))
+        decimals = decimals_for(half_width / scale, most=2)
+        return f"{number(mean / scale, decimals)} ± {number(half_width / scale, decimals)}{NO_BREAK}{unit}"
+    scale = _scale(metric)
+    decimals = decimals_for(half_width * scale, most=2 if metric.unit in {"fraction", "count"} else 6)
+    if metric.unit == "fraction":
+        decimals = max(1, decimals)
+    text = f"{number(mean * scale, decimals)} ± {number(half_width * scale, decimals)}"
+    return f"{text}{NO_BREAK}%" if metric.unit == "fraction" else text
+
+
+def significant(amount: float, digits: int = 3) -> str:
+    """A number to so many significant digits, in powers of ten when very large or small."""
+    if amount == 0 or not math.isfinite(amount):
+        return "0" if amount == 0 else str(amount)
+    exponent = math.floor(math.log10(abs(amount)))
+    if -5 <= exponent < 6:
+        return number(amount, max(0, digits - 1 - exponent))
+    return f"{amount:.{digits - 1}e}".replace("-", MINUS)
+
+
+def seconds(amount: float) -> str:
+    """A duration in the unit that suits it: ``41 µs``, ``3.4 s``, ``2 min 5 s``, ``1 h 12 min``."""
+    for size, name in _DURATIONS:
+        if amount >= size:
+            smaller, smaller_name = {"d": (3600.0, "h"), "h": (60.0, "min"), "min": (1.0, "s")}[name]
+            whole, rest = divmod(round(amount / smaller), round(size / smaller))
+            return f"{whole}{NO_BREAK}{name} {rest}{NO_BREAK}{smaller_name}" if rest else f"{whole}{NO_BREAK}{name}"
+    scale, unit, _ = _seconds_scale(amount)
+    return f"{significant(amount / scale, 2 if amount / scale < 100 else 3)}{NO_BREAK}{unit}"
+
+
+def _seconds_scale(amount: float) -> tuple[float, str, int]:
+    if amount >= 1.0:
+        return 1.0, "s", 1
+    return (1e-3, "ms", 1) if amount >= 1e-3 else (1e-6, "µs", 1)
+
+
+def count(amount: int, noun: str, plural: str | None = None) -> str:
+    """``1 run``, ``1,204 runs``."""
+    return f"{amount:,}{NO_BREAK}{noun if amount == 1 else plural or noun + 's'}"
