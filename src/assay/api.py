@@ -18,9 +18,9 @@ from assay.recipe.schema import Recipe
 from assay.recipe.user_code import check_path, source_hash, user_paths
 from assay.records import FailedRun, Run
 from assay.studies.design import Study, single_run, slug
+from assay.studies.events import Event, StudyEnded
 from assay.studies.executors.contract import Executor
 from assay.studies.results import StudyResults
-from assay.studies.events import Event, StudyEnded
 from assay.studies.runner import conduct
 from assay.studies.store.contract import Store, StoredRun
 from assay.studies.store.folder import FolderStore

@@ -125,8 +125,8 @@ def _announce(study: Study, settings: Settings) -> None:
     smallest = smallest_effect_at(seeds.at_least, seeds.at_most, claims) if claims else None
     if smallest is not None:
         say(
-            f"At {seeds.at_most} seeds a claim can show (80 % power) an effect of {smallest:.2f} standard deviations of the "
-            "paired difference."
+            f"At {seeds.at_most} seeds a claim can show (80 % power) an effect of {smallest:.2f} standard deviations "
+            "of the paired difference."
         )
     elif claims:
         say(f"With at most {seeds.at_most} seeds no claim can be decided: the first look is at 3.")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from assay.recipe.schema import Recipe
 
 NUMERICS = 1
-"""Raised when a change of assay alters training results or a default, so that stored runs are not mistaken for new ones."""
+"""Raised when a change of assay alters training results or a default, so that old runs do not pass for new ones."""
 
 FINGERPRINT_LENGTH = 32
 
@@ -17,7 +17,7 @@ FINGERPRINT_LENGTH = 32
 def fingerprint(recipe: Recipe, data_fingerprint: str, sources: Mapping[str, str]) -> str:
     """Hash a recipe with what it stands on.
 
-    Fields at their default are left out, so that a field added later leaves the fingerprints of old recipes as they were.
+    Fields at their default are left out, so that a field added later changes no fingerprint of an old recipe.
 
     Args:
         recipe: the recipe, with its seed.

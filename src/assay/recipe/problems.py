@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -46,14 +46,15 @@ def _plain_path(
             field for model in models for name, field in model.model_fields.items() if part in (name, field.alias)
         ]
         if fields:
-            models = [found for field in fields for found in _models_in(field.annotation, field.metadata)]
+            models = [found for field in fields for found in models_in(field.annotation)]
     return tuple(path), models
 
 
-def _models_in(annotation: Any, metadata: Iterable[Any] = ()) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models an annotation is made of, those of all variants in turn."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]
 
 
 def variant_key(model: type[BaseModel]) -> str | None:
@@ -119,6 +120,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "int_type": lambda c: "must be a whole number",
     "int_from_float": lambda c: "must be a whole number",
     "float_type": lambda c: "must be a number",
+    "plain_value": lambda c: "must be plain data: text, numbers, true, false, null, lists and mappings",
     "finite_number": lambda c: "must be a finite number",
     "bool_type": lambda c: "must be true or false",
     "string_type": lambda c: "must be text",

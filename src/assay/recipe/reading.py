@@ -202,6 +202,7 @@ class _Builder:
             first = self.lines[(*frame.path, key)]
             raise self._refusal(line, f"is given twice, first on line {first}; keep one.", (*frame.path, key))
         frame.key = key
+        self.lines[(*frame.path, key)] = line
 
     def _place(self, value: Any, frame: _Frame | None, line: int) -> KeyPath:
         if frame is None:
@@ -214,7 +215,7 @@ class _Builder:
             path = (*frame.path, str(frame.key))
             frame.container[str(frame.key)] = value
             frame.key = None
-        self.lines[path] = line
+        self.lines.setdefault(path, line)  # of a key already known: its own line, not that of a value below it
         return path
 
     def _plain(self, text: str, line: int) -> Any:

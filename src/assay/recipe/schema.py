@@ -6,10 +6,12 @@ A `Recipe` is frozen and validated. Sections with variants (``model``, ``optimiz
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -19,12 +21,30 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from assay.recipe.problems import invalid_value
 
 DOTTED_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 DottedPath = Annotated[str, StringConstraints(pattern=DOTTED_PATH, max_length=200)]
-Options = Annotated[dict[str, Any], Field(max_length=100)]
+
+
+def _plain(value: Any) -> Any:
+    """Refuse what JSON cannot hold, so that every recipe can be saved and hashed."""
+    if isinstance(value, dict):
+        for item in value.values():
+            _plain(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _plain(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("finite_number", "must be finite")
+    elif not isinstance(value, str | int | float | None):
+        raise PydanticCustomError("plain_value", "must be plain data")
+    return value
+
+
+Options = Annotated[dict[str, Any], Field(max_length=100), BeforeValidator(_plain)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 Activation = Literal["relu", "tanh", "sigmoid", "gelu", "swish"]
@@ -319,6 +339,22 @@ class Recipe(Section):
         except ValidationError as error:
             raise invalid_value((), error=error, schema=cls) from None
         return recipe
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        if isinstance(self.model, LeNet5Model) and isinstance(self.data, CirclesData):
+            raise invalid_value(
+                ("model", "name"), "lenet5 needs images, and data.source circles gives points.", "Use mlp."
+            )
+        norm = self.model.norm if isinstance(self.model, MlpModel | LeNet5Model) else "none"
+        if norm == "batch" and self.train.batch_size == 1:
+            raise invalid_value(("train", "batch_size"), "must be at least 2 with model.norm batch, got 1.")
+        warmup = 0.0 if isinstance(self.schedule, OneCycleSchedule) else self.schedule.warmup_epochs
+        if warmup >= self.train.epochs and warmup > 0:
+            raise invalid_value(
+                ("schedule", "warmup_epochs"), f"must be less than train.epochs ({self.train.epochs}), got {warmup:g}."
+            )
+        return self
 
     def at_seed(self, seed: int) -> Recipe:
         """The same recipe with another seed."""
