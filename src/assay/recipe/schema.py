@@ -66,7 +66,8 @@ class _Data(Section):
     validation: Annotated[float, Field(ge=0.01, le=0.9)] = 0.2
     """Share of the examples outside the test split that validates; drawn anew for each seed."""
     normalize: Literal["standard", "unit"] = "standard"
-    """``standard``: zero mean and unit deviation per channel, fitted on training examples; ``unit``: pixels / 255."""
+    """``standard``: zero mean and unit deviation per channel, fitted on training examples; ``unit``: pixels / 255,
+    and points as they are."""
 
 
 class DigitsData(_Data):
@@ -82,7 +83,7 @@ class CirclesData(_Data):
     points: Annotated[int, Field(ge=20, le=1_000_000)] = 250
     """Points outside the test split."""
     test_points: Annotated[int, Field(ge=10, le=1_000_000)] = 200
-    noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.2
+    noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.15
     """Standard deviation of the Gaussian noise added to each coordinate."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Radius of the inner circle over that of the outer one."""
@@ -243,6 +244,7 @@ class AdamWOptimizer(Section):
     beta2: Decay = 0.999
     epsilon: Epsilon = 1e-8
     weight_decay: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.01
+    """Of weights, as L1 and L2: not of biases or normalisation parameters."""
 
 
 Optimizer = Annotated[
@@ -253,7 +255,8 @@ Optimizer = Annotated[
 
 class _Schedule(Section):
     warmup_epochs: Annotated[float, Field(ge=0.0, le=10_000.0)] = 0.0
-    """Epochs over which the rate first rises linearly from near zero; the schedule proper then spans the rest."""
+    """Epochs over which the rate first rises linearly from near zero, fewer than ``train.epochs``; the schedule proper then
+    spans the rest."""
 
 
 class ConstantSchedule(_Schedule):
