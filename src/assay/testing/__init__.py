@@ -1,0 +1,9 @@
+"""Contract suites: subclass one in your tests and give it your implementation.
+
+`assay.testing.stores.StoreContract` holds a run store to its promises, `assay.testing.executors.ExecutorContract` an
+executor, both with the made-up recipes and runs of `assay.testing.trials`. They need ``pip install "assay[test]"``.
+"""
+
+import pytest
+
+pytest.register_assert_rewrite("assay.testing.executors", "assay.testing.stores")

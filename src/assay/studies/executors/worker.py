@@ -81,7 +81,9 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self._process.is_alive()
+        # Both signs: the sentinel misses a death while a child of the worker's own lives on; the process object misses
+        # one whose exit code other code of this process has taken.
+        return self._process.is_alive() and not wait([self._process.sentinel], timeout=0)
 
     def kill(self) -> None:
         """End the process at once, whatever it does."""
@@ -141,7 +143,9 @@ def _patience(deadline: float | None) -> float:
 
 
 def _ending(code: int | None) -> str:
-    if code is None or code >= 0:
+    if code is None:
+        return "ended with an exit code that could not be learnt."
+    if code >= 0:
         return f"ended by itself with exit code {code}."
     try:
         name = signal.Signals(-code).name

@@ -33,6 +33,8 @@ LOG = "log.txt"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 
+_LINE_BREAKS = ("\x85", "\u2028", "\u2029")
+"""Characters that YAML's emitter leaves bare, and readers fold into spaces."""
 _EPOCH_FIELDS = frozenset(field.name for field in fields(EpochRecord))
 _FAILURE_FIELDS = frozenset(field.name for field in fields(FailedRun))
 
@@ -113,7 +115,7 @@ def _weights_safetensors(weights: Mapping[str, Array]) -> bytes:
     from safetensors.numpy import save
 
     _refuse_objects("weights", weights)
-    data: bytes = save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    data: bytes = save({name: np.asarray(array, order="C") for name, array in weights.items()})
     return data
 
 
@@ -126,13 +128,14 @@ def _refuse_objects(what: str, arrays: Mapping[str, Array]) -> None:
 def _recipe_yaml(record: RunRecord) -> bytes:
     from ruamel.yaml import YAML
 
+    # Through JSON, so that no object appears twice: a repeated one would be written as an alias, which readers refuse.
+    text = json.dumps(record.recipe, ensure_ascii=False, allow_nan=False)
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.allow_unicode = True
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order
+    yaml.allow_unicode = not any(mark in text for mark in _LINE_BREAKS)  # else escape them
     buffer = io.BytesIO()
-    # Through JSON, so that no object appears twice: a repeated one would be written as an alias, which readers refuse.
-    yaml.dump(json.loads(_json(record.recipe)), buffer)
+    yaml.dump(json.loads(text), buffer)
     return f"# The recipe of run {record.fingerprint}, every field with its value.\n".encode() + buffer.getvalue()
 
 
