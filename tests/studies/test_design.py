@@ -1,0 +1,210 @@
+"""Studies: arms, grids, leave-one-out and claims, and what is said when they do not fit together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.errors import InputError, InvalidValueError
+from assay.recipe.schema import Recipe
+from assay.studies.design import Study, contrast_text, single_run, slug
+
+BASE = {"data": {"source": "digits"}, "model": {"name": "mlp", "dropout": 0.5, "norm": "batch"}}
+ARMS = {"plain": {}, "wet": {"model.dropout": 0.0}}
+
+
+def study(**keys: Any) -> Study:
+    return Study.model_validate({"question": "Does it?", "base": BASE, "arms": ARMS, **keys})
+
+
+def test_arms_change_the_base_and_nothing_else():
+    made = study()
+    assert [arm.name for arm in made.arms] == ["plain", "wet"]
+    assert made.arm("plain").recipe.model.dropout == 0.5
+    assert made.arm("wet").recipe == made.arm("plain").recipe.model_copy(update={"model": made.arm("wet").recipe.model})
+    assert made.arm("wet").changes == {"model.dropout": 0.0}
+
+
+def test_seeds_count_up_from_the_arms_first():
+    made = study(arms={"a": {}, "b": {"seeds_from": 1000}})
+    assert [made.arm("a").recipe_at(i).seed for i in range(3)] == [0, 1, 2]
+    assert [made.arm("b").recipe_at(i).seed for i in range(3)] == [1000, 1001, 1002]
+
+
+def test_extends_makes_a_ladder():
+    made = study(
+        arms={
+            "sgd": {"optimizer": {"name": "sgd"}},
+            "momentum": {"extends": "sgd", "optimizer.momentum": 0.9},
+            "nesterov": {"extends": "momentum", "optimizer.nesterov": True, "model.dropout": 0},
+            "adam": {"extends": "nesterov", "optimizer": {"name": "adam"}},
+        }
+    )
+    assert made.arm("nesterov").recipe.optimizer.model_dump() == {
+        "name": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": True,
+    }  # fmt: skip
+    assert made.arm("adam").recipe.optimizer.name == "adam"
+    assert made.arm("adam").recipe.model.dropout == 0.0
+    assert made.arm("adam").changes == {"model.dropout": 0, "optimizer": {"name": "adam"}}
+
+
+def test_a_grid_crosses_its_factors():
+    made = study(
+        arms={},
+        grid={"optimizer.lr": [0.1, 1e-2], "train.batch_size": [32, 64, 128]},
+        base={**BASE, "optimizer": {"name": "sgd"}},
+    )
+    assert len(made.arms) == 6
+    arm = made.arm("optimizer.lr=0.01, train.batch_size=64")
+    assert (arm.recipe.optimizer.lr, arm.recipe.train.batch_size) == (0.01, 64)
+
+
+def test_leave_one_out_takes_each_ingredient_away_and_claims_it_helped():
+    made = study(arms={}, leave_one_out={"dropout": {"model.dropout": 0}, "norm": {"model.norm": "none"}})
+    assert [arm.name for arm in made.arms] == ["full", "without dropout", "without norm"]
+    assert [str(claim) for claim in made.comparisons] == [
+        "full beats without dropout on val_accuracy",
+        "full beats without norm on val_accuracy",
+    ]
+
+
+def test_claims_expand_lists_and_inherit_metric_and_margin():
+    made = study(
+        arms={"a": {}, "b": {"model.dropout": 0.1}, "c": {"model.dropout": 0.2}},
+        metric="val_loss",
+        margin={"val_loss": 0.05, "val_accuracy": 0.01},
+        claims=[{"arm": "a", "beats": ["b", "c"]}, {"arm": "a", "matches": "b", "metric": "val_accuracy@3"}],
+    )
+    first, second, third = made.comparisons
+    assert dict(first.weights) == {"a": 1.0, "b": -1.0}
+    assert (second.than, second.metric.name, second.margin) == ("c", "val_loss", 0.05)
+    assert (third.metric.epoch, third.margin) == (3, 0.01)
+
+
+def test_a_contrast_is_any_weighing_that_sums_to_zero():
+    made = study(
+        arms={"a": {}, "b": {"model.dropout": 0.1}, "c": {"model.dropout": 0.2}},
+        claims=[{"contrast": {"a": 1, "b": -0.5, "c": -0.5}, "beats": 0}],
+    )
+    (claim,) = made.comparisons
+    assert (claim.arm, claim.than, claim.kind) == ("a − 0.5 · b − 0.5 · c", "0", "beats")
+
+
+def test_one_number_of_seeds_means_exactly_that_many():
+    assert study(seeds=5).seeds.model_dump() == {"at_least": 5, "at_most": 5}
+
+
+def test_what_is_saved_makes_the_same_study_again():
+    made = study(
+        grid={"optimizer.lr": [0.1, 0.2]},
+        base={**BASE, "optimizer": {"name": "sgd"}},
+        seeds={"at_most": 8},
+        margin={"val_accuracy": 0.01},
+        claims=[{"arm": "plain", "matches": "wet"}],
+    )
+    again = Study.model_validate(made.resolved())
+    assert again.resolved() == made.resolved()
+    assert again.arms == made.arms
+    assert again.comparisons == made.comparisons
+
+
+def test_a_single_recipe_is_a_study_of_one_run():
+    recipe = Recipe.model_validate({**BASE, "seed": 41})
+    made = single_run(recipe, "one")
+    assert [arm.recipe_at(0) for arm in made.arms] == [recipe]
+    assert (made.seeds.at_most, made.comparisons) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"armss": {}}, 'armss is not a known key.\n  Did you mean "arms"?'),
+        ({"arms": {}}, "arms is missing: a study needs at least one arm"),
+        ({"arms": {"a": {"model.dropuot": 1}}}, 'arms.a.model.dropuot is not a known key.\n  Did you mean "dropout"?'),
+        ({"arms": {"a": {"model.dropout": 2}}}, "arms.a.model.dropout must be less than 1.0, got 2."),
+        (
+            {"arms": {"a": {"model": {"name": "mlp", "widths": [0]}}}},
+            "arms.a.model.widths[0] must be at least 1, got 0.",
+        ),
+        ({"arms": {"a": {"seed": 3}}}, "arms.a.seed does not belong in a study"),
+        ({"arms": {"a": {"seeds_from": -1}}}, "arms.a.seeds_from must be a whole number from 0 to"),
+        ({"arms": {"a": {"seeds_from": True}}}, "arms.a.seeds_from must be a whole number"),
+        ({"arms": {"a": {"extends": "b"}}}, "arms.a.extends names no arm of arms:, got 'b'."),
+        ({"arms": {"a": {"extends": "b"}, "b": {"extends": "a"}}}, "extends goes in a circle: a -> b -> a."),
+        ({"arms": {"a": {}, "b": {}}}, "arms.b is the same recipe as arm 'a' with the same seeds"),
+        ({"arms": {"a": {}, "b": {"seeds_from": 5}}}, "Change a key, or give it own seeds: seeds_from: 1000."),
+        ({"arms": {"\n": {}}}, "must have a name of 1 to 300 printable characters"),
+        (
+            {"arms": {"full": {}}, "leave_one_out": {"d": {"model.dropout": 0}}},
+            "makes an arm 'full' that exists already",
+        ),
+        (
+            {"grid": {"optimizer.lr": list(range(1, 40)), "train.epochs": list(range(1, 40))}},
+            "at most 1,000 arms, got 1,521",
+        ),
+        ({"grid": {"optimizer.lr": []}}, "grid.optimizer.lr must have at least 1 entries, got []."),
+        ({"grid": {"optimizer.lr": 3}}, "grid.optimizer.lr must be a list, got 3."),
+        ({"base": {"model": {"name": "mlp"}}}, "base.data is missing; it has no default."),
+        ({"base": {**BASE, "train": {"epochs": 0}}}, "base.train.epochs must be at least 1, got 0."),
+        ({"base": []}, "base must be a mapping, got []."),
+        ({"seeds": 4}, "seeds.at_least must be 1, 2, or a count at which claims are looked at"),
+        ({"seeds": {"at_least": 8, "at_most": 5}}, "seeds.at_least must not exceed seeds.at_most, got 8 and 5."),
+        ({"seeds": "five"}, "seeds must be a mapping, got 'five'."),
+        (
+            {"margin": {"val_acuracy": 0.01}},
+            "names no recorded metric, got 'val_acuracy'.\n  Did you mean \"val_accuracy\"?",
+        ),
+        ({"margin": {"val_accuracy": 0}}, "margin.val_accuracy must be greater than 0, got 0."),
+        ({"metric": "speed"}, "metric names no recorded metric, got 'speed'."),
+        ({"name": "My Study!"}, "name must be a slug, got 'My Study!'.\n  Try \"my-study\"."),
+        (
+            {"claims": [{"arm": "plane", "beats": "wet"}]},
+            "claims[0].arm names no arm, got 'plane'.\n  Did you mean \"plain\"?",
+        ),
+        ({"claims": [{"arm": "plain", "beats": ["wet", "wte"]}]}, "claims[0].beats[1] names no arm, got 'wte'."),
+        ({"claims": [{"arm": "plain", "beats": "plain"}]}, "claims[0].beats compares arm 'plain' with itself."),
+        ({"claims": [{"arm": "plain"}]}, "claims[0] needs either 'beats' or 'matches', and not both."),
+        ({"claims": [{"beats": "wet"}]}, "claims[0] needs either 'arm' or 'contrast', and not both."),
+        (
+            {"claims": [{"arm": "plain", "matches": "wet"}]},
+            "claims[0].matches claims that nothing that matters changes",
+        ),
+        ({"claims": [{"arm": "plain", "beats": "wet"}] * 2}, "claims[1].beats repeats an earlier claim"),
+        (
+            {"claims": [{"arm": "plain", "beats": "wet", "metric": "test_loss@3"}]},
+            "only metrics kept per epoch have one",
+        ),
+        ({"claims": [{"arm": "plain", "beats": "wet", "metric": "val_loss@99"}]}, "but arm 'plain' trains 20 epochs"),
+        ({"claims": [{"contrast": {"plain": 1, "wet": 1}, "beats": 0}]}, "with weights that sum to 0, got"),
+        ({"claims": [{"contrast": {"plain": 1, "wet": -1}, "beats": "wet"}]}, "must be 0 for a contrast, got 'wet'."),
+        ({"claims": [{"contrast": {"plain": 1, "wte": -1}, "beats": 0}]}, "claims[0].contrast.wte names no arm"),
+        ({"claims": {"arm": "plain"}}, "claims must be a list"),
+    ],
+)
+def test_mistakes_are_explained(keys, message):
+    with pytest.raises(InvalidValueError) as caught:
+        study(**keys)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_an_unknown_arm_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match=r"has no arm 'wett'\. Did you mean \"wet\""):
+        study().arm("wett")
+
+
+@given(st.text(max_size=60))
+def test_slugs_are_stable_and_safe(text):
+    made = slug(text)
+    assert slug(made) == made
+    assert not set(made) & set("/\\.: \n\0")
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.sampled_from([-1.0, -0.5, 0.5, 1.0, 2.0]), min_size=1))
+def test_contrasts_read_like_sums(weights):
+    text = contrast_text(weights)
+    assert all(name in text for name in weights)
+    assert text.count("−") == sum(weight < 0 for weight in weights.values())
