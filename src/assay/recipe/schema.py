@@ -255,8 +255,8 @@ Optimizer = Annotated[
 
 class _Schedule(Section):
     warmup_epochs: Annotated[float, Field(ge=0.0, le=10_000.0)] = 0.0
-    """Epochs over which the rate first rises linearly from near zero, fewer than ``train.epochs``; the schedule proper then
-    spans the rest."""
+    """Epochs over which the rate first rises linearly from near zero, fewer than ``train.epochs``; the schedule proper
+    then spans the rest."""
 
 
 class ConstantSchedule(_Schedule):
