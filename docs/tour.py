@@ -122,7 +122,7 @@ def conduct(
 
 
 def judge(arm: list[Run], than: list[Run], *, look: int, claims: int, margin: float) -> tuple[str, float, float]:
-    """A paired t interval at this look's share of 0.05: α/(k(k+1)m), so that more looks and more claims are paid for."""
+    """A paired t interval at this look's share of 0.05: α/(k(k+1)m), so that looks and claims are paid for."""
     effects = np.array([a.val_accuracy - b.val_accuracy for a, b in zip(arm, than, strict=True)])
     level = 0.05 / (look * (look + 1) * claims)
     deviation = max(effects.std(ddof=1), 1 / arm[0].examples)  # accuracies move in steps of one example
@@ -136,12 +136,11 @@ def judge(arm: list[Run], than: list[Run], *, look: int, claims: int, margin: fl
 def main(folder: Path) -> dict[str, str]:
     """Ask, answer, and return the verdicts."""
     arms = {"plain": Recipe(), "momentum": Recipe(momentum=0.9), "decay": Recipe(weight_decay=1e-4)}
-    verdicts: dict[str, str] = {}
+    verdicts = dict.fromkeys(["momentum", "decay"], "undecided")
     for look, (seeds, runs) in enumerate(conduct(arms, Store(folder), looks=(3, 5, 8, 12)), start=1):
-        for arm in [arm for arm in arms if arm != "plain" and verdicts.get(arm, "undecided") == "undecided"]:
-            verdict, low, high = judge(runs[arm], runs["plain"], look=look, claims=2, margin=0.01)
-            verdicts[arm] = verdict  # a decided claim is never looked at again
-            print(f"{seeds:2d} seeds: {arm:8s} {verdict}  [{100 * low:+.2f}, {100 * high:+.2f}] points")
+        for arm in [arm for arm, verdict in verdicts.items() if verdict == "undecided"]:  # a decided claim is frozen
+            verdicts[arm], low, high = judge(runs[arm], runs["plain"], look=look, claims=2, margin=0.01)
+            print(f"{seeds:2d} seeds: {arm:8s} {verdicts[arm]}  [{100 * low:+.2f}, {100 * high:+.2f}] points")
         if "undecided" not in verdicts.values():
             break
     return verdicts
