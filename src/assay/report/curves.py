@@ -83,12 +83,12 @@ def _aligned(arm: ArmEvidence, name: str) -> NDArray[np.float64]:
     longest = max((len(run.history_EF) for run in arm.runs), default=0)
     values_SE = np.full((len(arm.runs), longest), np.nan)
     for row, run in enumerate(arm.runs):
-        values_SE[row, : len(run.history_EF)] = run.column_E(name)
+        values_SE[row, : len(run.history_EF)] = run.column(name)
     return values_SE
 
 
 def _first_epoch(arm: ArmEvidence) -> int:
-    return next(int(run.column_E("epoch")[0]) for run in arm.runs if len(run.history_EF))
+    return next(int(run.column("epoch")[0]) for run in arm.runs if len(run.history_EF))
 
 
 def _spaced(epochs: int) -> NDArray[np.int64]:

@@ -29,7 +29,7 @@ class RunEvidence:
     location: str
     history_EF: NDArray[np.float64]
 
-    def column_E(self, name: str) -> NDArray[np.float64]:
+    def column(self, name: str) -> NDArray[np.float64]:
         """One history field over the epochs."""
         column_E: NDArray[np.float64] = self.history_EF[:, _COLUMN[name]]
         return column_E
@@ -38,7 +38,7 @@ class RunEvidence:
         """A metric of this run; None when it is missing."""
         if metric.epoch is None:
             return self.record.metrics.get(metric.name)
-        at_epoch = self.column_E(metric.name.partition("@")[0])[self.column_E("epoch") == metric.epoch]
+        at_epoch = self.column(metric.name.partition("@")[0])[self.column("epoch") == metric.epoch]
         return float(at_epoch[0]) if at_epoch.size and np.isfinite(at_epoch[0]) else None
 
 

@@ -14,6 +14,14 @@ from assay.records import FailureKind, Split, Status
 from assay.studies.claims import ClaimKind, Verdict
 
 
+def phrase(numbers: tuple[str, ...]) -> str:
+    """``−12.3 points [−14.1, −10.5], n = 5 seeds; margin ±1.0 point`` of its parts."""
+    text = numbers[0]
+    for part in numbers[1:]:
+        text += {"[": " ", "m": "; "}.get(part[0], ", ") + part
+    return text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """The mean of a metric over the seeds of one arm, with a fixed-n 95 % Student t interval of that mean.
@@ -52,8 +60,10 @@ class ClaimEntry:
     metric: Metric
     verdict: Verdict
     supported: bool
-    sentence: str
-    """The verdict with its effect, interval, n and margin."""
+    statement: str
+    """The verdict as half a sentence: ``dropout 0.95 hurts against plain``."""
+    numbers: tuple[str, ...]
+    """Effect, interval, n and margin, each a phrase; empty before the first pair."""
     standing: str
     """What was claimed, and whether it is supported."""
     effect: float | None
@@ -71,6 +81,11 @@ class ClaimEntry:
     details: tuple[str, ...]
     """The other intervals and the notes, each a sentence."""
     advice: Advice | None
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with its numbers: ``… hurts against plain: val_accuracy −12.3 points [−14.1, −10.5], n = …``."""
+        return f"{self.statement}: {self.metric.name} {phrase(self.numbers)}." if self.numbers else f"{self.statement}."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(json=embedded_json)
+    environment.filters.update(json=embedded_json, date=words.date)
     environment.globals.update(
         charts=charts,
         colour_class=colour_class,

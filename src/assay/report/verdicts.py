@@ -8,11 +8,9 @@ from collections.abc import Sequence
 
 from assay.report import words
 from assay.report.page import Advice, ClaimEntry
-from assay.studies.claims import ClaimResult, Comparison, Verdict
+from assay.studies.claims import ClaimResult, Comparison
 from assay.studies.design import Study
 from assay.studies.looks import ALPHA, LOOKS
-
-VERDICTS: tuple[Verdict, ...] = ("helps", "hurts", "no difference that matters", "undecided")
 
 
 def claim_entry(claim: ClaimResult, study: Study) -> ClaimEntry:
@@ -27,7 +25,8 @@ def claim_entry(claim: ClaimResult, study: Study) -> ClaimEntry:
         metric=comparison.metric,
         verdict=claim.verdict,
         supported=claim.supported,
-        sentence=_sentence(claim),
+        statement=_statement(claim),
+        numbers=_numbers(claim),
         standing=_standing(claim),
         effect=claim.effect,
         low=low,
@@ -101,32 +100,30 @@ def _against(comparison: Comparison) -> str:
     return "" if comparison.than == "0" and len(comparison.weights) != 2 else f" against {comparison.than}"
 
 
-def _sentence(claim: ClaimResult) -> str:
+def _statement(claim: ClaimResult) -> str:
     comparison = claim.comparison
-    metric = comparison.metric.name
+    against = _against(comparison)
     if claim.effect is None:
-        return f"No verdict yet on {comparison.arm}{_against(comparison)}: no pair of runs has {metric} so far."
-    said = {
-        "helps": "helps",
-        "hurts": "hurts",
-        "no difference that matters": "makes no difference that matters",
-        "undecided": "is undecided",
+        return f"{comparison.arm}{against} has no verdict yet, for no pair of runs has {comparison.metric.name} so far"
+    return {
+        "helps": f"{comparison.arm} helps{against}",
+        "hurts": f"{comparison.arm} hurts{against}",
+        "no difference that matters": f"{comparison.arm} makes no difference that matters{against}",
+        "undecided": f"{comparison.arm}{against} is undecided",
     }[claim.verdict]
-    return f"{comparison.arm} {said}{_against(comparison)}: {metric} {effect_with_interval(claim)}."
 
 
-def effect_with_interval(claim: ClaimResult) -> str:
-    """``−12.3 points [−14.1, −10.5], n = 5 seeds; margin ±1.0 point``."""
+def _numbers(claim: ClaimResult) -> tuple[str, ...]:
     metric, (low, high) = claim.comparison.metric, _finite_pair(claim.low, claim.high)
     if claim.effect is None:
-        return "no pair of runs yet"
+        return ()
     if low is None or high is None:
-        text = f"{words.effect(metric, claim.effect)}, no interval yet"
+        parts = [words.effect(metric, claim.effect), "no interval yet"]
     else:
-        text = f"{words.effect(metric, claim.effect, (high - low) / 2)} {words.bounds(metric, low, high)}"
-    text += f", n = {words.count(claim.n, 'seed')}"
+        parts = [words.effect(metric, claim.effect, (high - low) / 2), words.bounds(metric, low, high)]
+    parts.append(f"n = {words.count(claim.n, 'seed')}")
     margin = claim.comparison.margin
-    return text if margin is None else f"{text}; margin {words.margin(metric, margin)}"
+    return tuple(parts if margin is None else [*parts, f"margin {words.margin(metric, margin)}"])
 
 
 def _standing(claim: ClaimResult) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 
 from assay.metrics.catalogue import Metric
 
 MINUS = "−"
-NO_BREAK = "\u00a0"
 MISSING = "–"
 
 _EFFECT_UNIT = {"nats": "nats", "seconds": "s", "count": "", "norm": "", "fraction": "points"}
@@ -61,7 +61,7 @@ def _with_unit(metric: Metric, text: str) -> str:
     unit = _EFFECT_UNIT[metric.unit]
     if unit in {"points", "nats"} and text.lstrip(f"+{MINUS}").rstrip("0").rstrip(".") == "1":
         unit = unit[:-1]
-    return f"{text}{NO_BREAK}{unit}" if unit else text
+    return f"{text} {unit}" if unit else text
 
 
 def value(metric: Metric, amount: float | None, spread: float | None = None) -> str:
@@ -71,7 +71,7 @@ def value(metric: Metric, amount: float | None, spread: float | None = None) -> 
     if metric.unit == "seconds":
         return seconds(amount)
     if metric.unit == "fraction":
-        return f"{number(amount * 100.0, max(1, decimals_for(spread and spread * 100.0, most=2)))}{NO_BREAK}%"
+        return f"{number(amount * 100.0, max(1, decimals_for(spread and spread * 100.0, most=2)))} %"
     if metric.unit == "count":
         return number(amount, 0 if float(amount).is_integer() else 1)
     return significant(amount) if spread is None else number(amount, decimals_for(spread))
@@ -86,13 +86,13 @@ def plus_minus(metric: Metric, mean: float | None, half_width: float | None) -> 
     if metric.unit == "seconds":
         scale, unit, _ = _seconds_scale(max(abs(mean), 1e-12))
         decimals = decimals_for(half_width / scale, most=2)
-        return f"{number(mean / scale, decimals)} ± {number(half_width / scale, decimals)}{NO_BREAK}{unit}"
+        return f"{number(mean / scale, decimals)} ± {number(half_width / scale, decimals)} {unit}"
     scale = _scale(metric)
     decimals = decimals_for(half_width * scale, most=2 if metric.unit in {"fraction", "count"} else 6)
     if metric.unit == "fraction":
         decimals = max(1, decimals)
     text = f"{number(mean * scale, decimals)} ± {number(half_width * scale, decimals)}"
-    return f"{text}{NO_BREAK}%" if metric.unit == "fraction" else text
+    return f"{text} %" if metric.unit == "fraction" else text
 
 
 def significant(amount: float, digits: int = 3) -> str:
@@ -111,9 +111,9 @@ def seconds(amount: float) -> str:
         if amount >= size:
             smaller, smaller_name = {"d": (3600.0, "h"), "h": (60.0, "min"), "min": (1.0, "s")}[name]
             whole, rest = divmod(round(amount / smaller), round(size / smaller))
-            return f"{whole}{NO_BREAK}{name} {rest}{NO_BREAK}{smaller_name}" if rest else f"{whole}{NO_BREAK}{name}"
+            return f"{whole} {name} {rest} {smaller_name}" if rest else f"{whole} {name}"
     scale, unit, _ = _seconds_scale(amount)
-    return f"{significant(amount / scale, 2 if amount / scale < 100 else 3)}{NO_BREAK}{unit}"
+    return f"{significant(amount / scale, 2 if amount / scale < 100 else 3)} {unit}"
 
 
 def _seconds_scale(amount: float) -> tuple[float, str, int]:
@@ -124,4 +124,23 @@ def _seconds_scale(amount: float) -> tuple[float, str, int]:
 
 def count(amount: int, noun: str, plural: str | None = None) -> str:
     """``1 run``, ``1,204 runs``."""
-    return f"{amount:,}{NO_BREAK}{noun if amount == 1 else plural or noun + 's'}"
+    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def label(metric: Metric) -> str:
+    """A metric's name as a heading: ``validation accuracy``, ``training loss at epoch 5``."""
+    base, at, epoch = metric.name.partition("@")
+    if base == "lr":
+        return "learning rate"
+    text = re.sub(r"\bval\b", "validation", re.sub(r"\btrain\b", "training", base.replace("_", " ")))
+    return f"{text} at epoch {epoch}" if at else text
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def date(text: str) -> str:
+    """An ISO 8601 time in UTC for people: ``2026-03-01 10:07:00 UTC``; any other text as it is."""
+    return re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)$", r"\1 \2 UTC", text)

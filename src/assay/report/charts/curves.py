@@ -124,11 +124,15 @@ def _y_axis(panel: CurvePanel, y: Scale) -> Markup:
 
 
 def _x_axis(x: Scale) -> list[Markup]:
-    ticks = [tick for tick in x.ticks(6) if float(tick).is_integer()]
-    labels = [element("line", class_="base", x1="0", x2="100%", y1=HEIGHT, y2=HEIGHT)]
+    ticks = [tick for tick in x.ticks(6) if float(tick).is_integer() and x.share(tick) > 0.2]
+    start = f"epoch {words.number(x.low, 0)}" if float(x.low).is_integer() else "epoch"
+    labels = [
+        element("line", class_="base", x1="0", x2="100%", y1=HEIGHT, y2=HEIGHT),
+        element("text", start, x="0", y=HEIGHT + 16, text_anchor="start", class_="tick"),
+    ]
     for tick in ticks:
         share = x.share(tick)
-        anchor = "start" if share < 0.02 else "end" if share > 0.98 else "middle"
+        anchor = "end" if share > 0.98 else "middle"
         labels.append(
             element("text", words.number(tick, 0), x=percent(share), y=HEIGHT + 16, text_anchor=anchor, class_="tick")
         )

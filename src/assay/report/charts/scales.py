@@ -54,7 +54,7 @@ def scale_over(
     if log:
         ratio = max(high / low, 1.1) ** pad
         return Scale(low=low / ratio, high=high * ratio, log=True)
-    room = (high - low) * pad or max(abs(high) * 0.05, 1e-6)
+    room = (high - low) * pad or max(abs(high) * 0.5, 1e-6)
     low, high = low - room, high + room
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
@@ -64,7 +64,7 @@ def scale_over(
 def suits_log(metric: Metric, values: Iterable[float]) -> bool:
     """Whether a curve over these values is only readable on a logarithmic axis."""
     positive = [value for value in values if math.isfinite(value)]
-    return metric.unit != "fraction" and bool(positive) and min(positive) > 0 and max(positive) / min(positive) > 30
+    return metric.unit != "fraction" and bool(positive) and min(positive) > 0 and max(positive) / min(positive) > 8
 
 
 def tick_texts(metric: Metric, ticks: list[float], *, signed: bool = False) -> list[str]:

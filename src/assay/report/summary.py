@@ -1,0 +1,101 @@
+"""The report on one screen of a terminal: verdicts in words, then the arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from assay.metrics.catalogue import CATALOGUE, Metric
+from assay.report import words
+from assay.report.build import estimate
+from assay.report.page import ClaimEntry
+from assay.report.verdicts import claim_entry, lead
+from assay.studies.claims import Verdict
+from assay.studies.results import StudyResults
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+MOST_METRICS = 3
+"""Columns of metrics that fit a terminal of 80 characters."""
+MOST_CLAIMS = 40
+MOST_ARMS = 60
+_COLOURS: dict[Verdict, str] = {
+    "helps": "green",
+    "hurts": "red",
+    "no difference that matters": "blue",
+    "undecided": "yellow",
+}
+_SIGNS: dict[Verdict, str] = {"helps": "+", "hurts": "-", "no difference that matters": "=", "undecided": "?"}
+
+
+def summary(results: StudyResults) -> Group:
+    """Something for `rich` to print: the verdicts in words first, then a table of the arms.
+
+    It reads no histories unless a claim is about an epoch, so it is quick even where the page is large. Names are taken
+    literally: markup in them has no effect.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    entries = [claim_entry(claim, results.study) for claim in results.claims]
+    parts: list[Text | Table | Padding] = [Text(lead(entries), style="bold")]
+    parts += [line for entry in entries[:MOST_CLAIMS] for line in _claim_lines(entry)]
+    if len(entries) > MOST_CLAIMS:
+        parts.append(Text(f"… and {len(entries) - MOST_CLAIMS} more claims in the report."))
+    parts += [Text(""), _arms_table(results)]
+    if len(results.study.arms) > MOST_ARMS:
+        parts.append(Text(f"… and {len(results.study.arms) - MOST_ARMS} more arms in the report."))
+    parts.append(Text("Mean ± half-width of a 95 % interval over n seeds.", style="dim"))
+    return Group(*parts)
+
+
+def _claim_lines(entry: ClaimEntry) -> Iterable[Padding]:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    colour = _COLOURS[entry.verdict]
+    lines = [Text(f"{_SIGNS[entry.verdict]} {entry.sentence}", style=colour)]
+    if entry.verdict != "undecided":
+        lines.append(Text(entry.standing, style="dim"))
+    if entry.advice is not None:
+        lines.append(Text(entry.advice.sentence))
+        if entry.advice.command is not None:
+            # A command is copied: it must not be broken into lines.
+            lines.append(Text(entry.advice.command, style="bold", no_wrap=True, overflow="ignore"))
+    for number, line in enumerate(lines):
+        yield Padding(line, (0, 0, 0, 4 if number else 2), expand=False)
+
+
+def _arms_table(results: StudyResults) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    metrics = _metrics(results)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("arm", overflow="fold")
+    for metric in metrics:
+        table.add_column(metric.name, justify="right", overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    for arm in results.study.arms[:MOST_ARMS]:
+        runs = results.runs.get(arm.name, {})
+        cells = []
+        for metric in metrics:
+            history = metric.epoch is not None
+            known = estimate(
+                metric.value(run.record.metrics, run.history() if history else ()) for run in runs.values()
+            )
+            cells.append(words.plus_minus(metric, known.mean, known.half_width))
+        table.add_row(Text(arm.name), *cells, str(len(runs)))
+    return table
+
+
+def _metrics(results: StudyResults) -> list[Metric]:
+    found = {claim.comparison.metric.name: claim.comparison.metric for claim in results.claims}
+    for name in ("val_accuracy", "test_accuracy", "seconds"):
+        found.setdefault(name, CATALOGUE[name])
+    return list(found.values())[:MOST_METRICS]
