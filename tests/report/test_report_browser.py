@@ -1,0 +1,241 @@
+"""The report in a real browser: it loads, fits, answers the pointer and the keyboard, and runs nothing it was fed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_study import BASE, DROPOUT, Behaviour, dropout_study, make_results
+
+from assay.metrics.catalogue import CATALOGUE
+from assay.report import words, write
+from assay.studies.design import Study
+from assay.studies.results import StudyResults
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = [
+    "</script><img src=x onerror=\"document.title='owned'\">",
+    "\"'><svg onload=\"document.title='owned'\">",
+    "{{ 7 * 7 }} {% raw %} ${document.title='owned'}",
+    "عربي \u05e2\u05d1\u05e8\u05d9\u05ea mixed",
+    "😀 " + "long" * 70,
+]
+PHONE, DESKTOP = (360, 740), (1280, 900)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("needs Chromium and chromedriver on the PATH")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=Service(driver))
+    yield window
+    window.quit()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Callable[..., Any]:
+    def open_page(results: StudyResults, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> Any:
+        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        )
+        browser.get(write(results, tmp_path).as_uri())
+        return browser
+
+    return open_page
+
+
+def hostile_results() -> StudyResults:
+    arms: dict[str, Any] = {name: {"model.dropout": 0.1 * number} for number, name in enumerate(HOSTILE)}
+    claims = [{"arm": name, "beats": HOSTILE[0], "metric": "val_accuracy"} for name in HOSTILE[1:]]
+    study = Study(question=HOSTILE[0], base=BASE, arms=arms, claims=claims, margin={"val_accuracy": 0.01})
+    classes = [*HOSTILE, "</title>", "<!--", "]]>", "&lt;", "\\"]
+    return make_results(study, seeds=3, classes=classes)
+
+
+def complaints(page: Any) -> list[str]:
+    return [entry["message"] for entry in page.get_log("browser")]
+
+
+def test_a_page_opens_from_disk_without_a_complaint(opened: Callable[..., Any]) -> None:
+    page = opened(make_results(dropout_study(), DROPOUT))
+    assert page.title == "Does dropout help a small MLP on handwritten digits?"
+    assert complaints(page) == []
+    # The style sheet was admitted by the policy, and so was the script.
+    assert page.execute_script("return getComputedStyle(document.querySelector('.claim')).display") == "grid"
+    assert page.execute_script("return document.getElementById('theme').hidden") is False
+
+
+def test_the_policy_refuses_what_is_injected(opened: Callable[..., Any]) -> None:
+    page = opened(make_results(dropout_study(), DROPOUT))
+    page.execute_script(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title=1\">');"
+        "const s = document.createElement('script'); s.textContent = 'document.title = 2'; document.body.append(s);"
+    )
+    messages = complaints(page)
+    assert page.title.startswith("Does dropout")
+    assert any("Content Security Policy" in message for message in messages)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("results", [lambda: make_results(dropout_study(), DROPOUT), hostile_results])
+def test_nothing_overflows_sideways(
+    opened: Callable[..., Any], results: Callable[[], StudyResults], size: tuple[int, int]
+) -> None:
+    page = opened(results(), size)
+    page.execute_script("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    width, inner = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert inner == size[0]
+    assert width <= inner
+
+
+def test_hostile_names_are_shown_and_not_run(opened: Callable[..., Any]) -> None:
+    page = opened(hostile_results())
+    assert page.title == HOSTILE[0]
+    assert complaints(page) == []
+    names = page.execute_script(
+        "return [...document.querySelectorAll('table.arms tbody th')].map(th => th.textContent)"
+    )
+    assert names == HOSTILE
+    assert page.execute_script("return document.images.length") == 0
+    text = hover(page, page.find_element("css selector", "figure[data-chart] .area"))
+    assert HOSTILE[0] in text
+    assert page.title == HOSTILE[0]
+
+
+def hover(page: Any, element: Any) -> str:
+    from selenium.webdriver import ActionChains
+
+    page.execute_script(
+        "document.documentElement.style.scrollBehavior = 'auto'; arguments[0].scrollIntoView({block: 'center'})",
+        element,
+    )
+    page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    ActionChains(page).move_to_element(element).perform()
+    tip = page.find_element("id", "tip")
+    assert tip.is_displayed()
+    return str(tip.text)
+
+
+def test_pointing_at_a_curve_reads_every_arm(opened: Callable[..., Any]) -> None:
+    page = opened(make_results(dropout_study(), DROPOUT, seeds=5))
+    text = hover(page, page.find_element("css selector", "figure[data-chart] .area"))
+    assert text.startswith("Epoch 2")  # the middle of 40
+    for arm in DROPOUT:
+        assert arm in text
+    assert text.count("n = 5") == 4
+    assert "±" in text
+
+
+def test_pointing_at_a_dot_names_seed_and_run(opened: Callable[..., Any]) -> None:
+    results = make_results(dropout_study(), {"plain": Behaviour(spread=0.02)}, seeds=3)
+    page = opened(results)
+    dots = page.find_elements("css selector", ".distribution .dots .dot")[:3]
+    texts = {hover(page, dot) for dot in dots}
+    for seed, run in results.runs["plain"].items():
+        value = run.record.metrics["val_accuracy"]
+        assert value is not None
+        assert any(
+            f"seed {seed}: {words.value(CATALOGUE['val_accuracy'], value, value / 100)} " in text
+            and run.fingerprint[:12] in text
+            for text in texts
+        ), (seed, value, texts)
+
+
+def test_arrow_keys_read_epochs_seeds_and_cells(opened: Callable[..., Any]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page = opened(make_results(dropout_study(), DROPOUT))
+    page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+    tip = page.find_element("id", "tip")
+
+    def keys(selector: str, *pressed: str) -> str:
+        chart = page.find_element("css selector", selector)
+        page.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].focus()", chart)
+        page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        for key in pressed:
+            chart.send_keys(key)
+        return str(tip.text)
+
+    assert keys("figure[data-chart] .area", Keys.ARROW_RIGHT, Keys.ARROW_RIGHT).startswith("Epoch 2\n")
+    assert keys("figure[data-chart] .area", Keys.END).startswith("Epoch 40\n")
+    assert "seed" in keys("svg.dots", Keys.ARROW_RIGHT)
+    assert keys("svg.matrix", Keys.ARROW_RIGHT, Keys.ARROW_RIGHT).startswith("0 taken for 1:")
+    assert keys("svg.matrix", Keys.ARROW_DOWN).startswith("1 taken for 1:")
+    keys("svg.matrix", Keys.ESCAPE)
+    assert not tip.is_displayed()
+
+
+def test_cells_of_a_large_matrix_can_be_read(opened: Callable[..., Any]) -> None:
+    study = dropout_study(arms={"plain": {}}, claims=[])
+    page = opened(make_results(study, seeds=2, classes=[f"class {i}" for i in range(30)], examples=600))
+    text = hover(page, page.find_element("css selector", "svg.matrix .frame"))
+    assert text.startswith("class 1")
+    assert " taken for class 1" in text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_follows_the_reader_and_the_toggle(opened: Callable[..., Any], scheme: str) -> None:
+    page = opened(make_results(dropout_study(), DROPOUT), scheme=scheme)
+
+    def is_dark() -> bool:
+        colour = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        return int(colour.removeprefix("rgb(").partition(",")[0]) < 128
+
+    assert is_dark() == (scheme == "dark")
+    page.find_element("id", "theme").click()
+    assert is_dark() == (scheme == "light")
+    page.find_element("id", "theme").click()
+    assert is_dark() == (scheme == "dark")
+
+
+def test_folds_open_and_keys_pick_an_arm(opened: Callable[..., Any]) -> None:
+    page = opened(make_results(dropout_study(), DROPOUT))
+    page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+    table = page.find_element("css selector", "table.runs")
+    assert not table.is_displayed()
+    summaries = page.find_elements("css selector", "#record details > summary")
+    summaries[-1].click()
+    assert table.is_displayed()
+    key = page.find_element("css selector", ".key[data-arm='1']")
+    key.click()
+    assert key.get_attribute("aria-pressed") == "true"
+    faded = page.execute_script(
+        "return [...document.querySelectorAll('#curves path.line')].map(p => [p.dataset.arm, getComputedStyle(p).opacity])"
+    )
+    assert {arm for arm, opacity in faded if opacity == "1"} == {"1"}
+    key.click()
+    assert key.get_attribute("aria-pressed") == "false"
+
+
+def test_print_shows_what_is_folded_and_prints_on_white(opened: Callable[..., Any]) -> None:
+    page = opened(make_results(dropout_study(), DROPOUT), scheme="dark")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert page.execute_script("return document.querySelector('table.runs').checkVisibility()")
+        assert not page.find_element("id", "theme").is_displayed()
+        assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(253, 252, 249)"
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert not page.execute_script("return document.querySelector('table.runs').checkVisibility()")
