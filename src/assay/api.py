@@ -208,17 +208,15 @@ def available_cores() -> int:
 
 
 def _check_user_classes(study: Study) -> None:
-    if not study_user_paths(study):
-        return
-    from assay.data.load import load_source
-    from assay.models.build import model_class
-
+    """Build what a study names by dotted path once, so that a class that does not fit is found before anything starts."""
     for arm in study.arms:
-        paths = user_paths(arm.recipe)
-        if arm.recipe.data.source in paths:
-            load_source(arm.recipe.data)
-        if arm.recipe.model.name in paths:
-            model_class(arm.recipe.model.name)
+        if user_paths(arm.recipe):
+            from assay.data.load import load_source
+            from assay.models.build import build_model
+
+            recipe, examples = arm.recipe, load_source(arm.recipe.data)
+            shape = tuple(examples.inputs.shape[1:])
+            build_model(recipe.model, recipe.init, seed=recipe.seed, input_shape=shape, classes=len(examples.classes))
 
 
 # --- keeping and finding studies --------------------------------------------------------------------------------------

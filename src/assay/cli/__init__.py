@@ -7,11 +7,11 @@ import sys
 import click
 
 from assay import __version__
-from assay.cli.inspect_model import inspect_model
-from assay.cli.list_store import list_store
-from assay.cli.rebuild_report import rebuild_report
-from assay.cli.run_study import run_study
-from assay.cli.show_schema import show_schema
+from assay.cli.inspect import inspect_command
+from assay.cli.list import list_command
+from assay.cli.report import report_command
+from assay.cli.run import run_command
+from assay.cli.schema import schema_command
 from assay.errors import AssayError, did_you_mean
 
 
@@ -39,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (run_study, rebuild_report, list_store, inspect_model, show_schema):
+for command in (run_command, report_command, list_command, inspect_command, schema_command):
     cli.add_command(command)
 
 

@@ -42,7 +42,9 @@ def progress_for(*, quiet: bool) -> Progress:
     """A bar when standard error is a terminal, lines when it is not, nothing when quiet."""
     if quiet:
         return Silence()
-    return Bar() if click.get_text_stream("stderr").isatty() else Lines()
+    if click.get_text_stream("stderr").isatty():
+        return Bar()
+    return Lines()
 
 
 class Silence:

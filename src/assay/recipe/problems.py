@@ -125,6 +125,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bool_type": lambda c: "must be true or false",
     "string_type": lambda c: "must be text",
     "string_pattern_mismatch": lambda c: "must be a dotted path like package.module:Name",
+    "foreign_path": lambda c: "must name a class in a module of your own, not in the standard library or in assay's",
     "string_too_long": lambda c: f"must have at most {c['max_length']} characters",
     "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
     "list_type": lambda c: "must be a list",

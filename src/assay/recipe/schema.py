@@ -7,9 +7,11 @@ A `Recipe` is frozen and validated. Sections with variants (``model``, ``optimiz
 from __future__ import annotations
 
 import math
+import sys
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,7 +28,17 @@ from pydantic_core import PydanticCustomError
 from assay.recipe.problems import invalid_value
 
 DOTTED_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
-DottedPath = Annotated[str, StringConstraints(pattern=DOTTED_PATH, max_length=200)]
+FOREIGN_PACKAGES = frozenset(sys.stdlib_module_names) | {"__main__", "assay", "torch", "numpy", "pip", "setuptools"}
+"""Packages whose classes are not the user's own: a dotted path that leads into them is refused unread."""
+
+
+def _own(path: str) -> str:
+    if path.partition(".")[0].partition(":")[0] in FOREIGN_PACKAGES:
+        raise PydanticCustomError("foreign_path", "leads into a package that is not yours")
+    return path
+
+
+DottedPath = Annotated[str, StringConstraints(pattern=DOTTED_PATH, max_length=200), AfterValidator(_own)]
 
 
 def _plain(value: Any) -> Any:
@@ -83,7 +95,7 @@ class CirclesData(_Data):
     points: Annotated[int, Field(ge=20, le=1_000_000)] = 250
     """Points outside the test split."""
     test_points: Annotated[int, Field(ge=10, le=1_000_000)] = 200
-    noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.15
+    noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.17
     """Standard deviation of the Gaussian noise added to each coordinate."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Radius of the inner circle over that of the outer one."""

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError, did_you_mean
-from assay.recipe.schema import Recipe, UserData, UserModel
-
-_REFUSED = frozenset(sys.stdlib_module_names) | {"__main__", "assay", "torch", "numpy", "pip", "setuptools"}
+from assay.recipe.schema import FOREIGN_PACKAGES, Recipe, UserData, UserModel
 
 
 def user_paths(recipe: Recipe) -> tuple[str, ...]:
@@ -65,7 +63,7 @@ def resolve_class(path: str) -> type[Any]:
         raise InputError(f"{path!r}: module {module_name} has no {class_name!r}. {did_you_mean(class_name, classes)}")
     if not isinstance(found, type):
         raise InputError(f"{path!r} must name a class, got a {type(found).__name__}.")
-    if found.__module__.partition(".")[0] in _REFUSED:
+    if found.__module__.partition(".")[0] in FOREIGN_PACKAGES:
         raise InputError(f"{path!r} names a class of {found.__module__}; write a class of your own that wraps it.")
     return found
 
@@ -73,7 +71,7 @@ def resolve_class(path: str) -> type[Any]:
 def _source_file(path: str) -> Path:
     module_name = path.partition(":")[0]
     top = module_name.partition(".")[0]
-    if top in _REFUSED:
+    if top in FOREIGN_PACKAGES:
         raise InputError(
             f"{path!r} leads into {top}, which is not yours: a dotted path must name a class in a module of your own."
         )

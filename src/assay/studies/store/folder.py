@@ -101,7 +101,8 @@ class FolderStore(Store):
     def failure(self, fingerprint: str) -> FailedRun | None:
         path = self._failed / checked_name(fingerprint, "a fingerprint") / formats.FAILURE
         with explaining(self.root, f"looking for the failure of run {fingerprint}"):
-            if not path.exists():
+            # A process killed right after it added the run may have left the earlier failure there.
+            if not path.exists() or (self._runs / fingerprint).exists():
                 return None
         return _read_part(path, formats.read_failure)
 
@@ -135,7 +136,7 @@ class FolderStore(Store):
         return tuple(fingerprint for fingerprint in self.fingerprints() if fingerprint.startswith(prefix))
 
     def save_study(self, name: str, files: Mapping[str, str]) -> None:
-        folder = self._study_folder(name)
+        folder = self.study_folder(name)
         paths = {self._study_path(name, file): text for file, text in files.items()}
         with explaining(self.root, f"keeping the files of study {name}"):
             make_folder(folder)
@@ -166,11 +167,12 @@ class FolderStore(Store):
             with explaining(self.root, f"clearing the earlier failure of run {fingerprint}"):
                 self._work(fingerprint).discard(folder)
 
-    def _study_folder(self, name: str) -> Path:
+    def study_folder(self, name: str) -> Path:
+        """Where a study's own files are: its report and tables among them."""
         return self._studies / checked_name(name, "a study's name")
 
     def _study_path(self, name: str, file: str) -> Path:
-        return self._study_folder(name).joinpath(*(checked_name(part, "a file of a study") for part in file.split("/")))
+        return self.study_folder(name).joinpath(*(checked_name(part, "a file of a study") for part in file.split("/")))
 
 
 def _folders_in(path: Path) -> list[str]:

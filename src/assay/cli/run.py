@@ -49,10 +49,9 @@ _FAILURES_SHOWN = 5
 @click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a run fails.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
 @click.option("--check", is_flag=True, help="Exit with 3 unless every claim is supported.")
-@click.option("--csv", "with_tables", is_flag=True, help="Write the report's tables as CSV files too.")
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-def run_study(
+def run_command(
     file: Path,
     overrides: Sequence[str],
     store: Path,
@@ -62,7 +61,6 @@ def run_study(
     time_limit: float | None,
     fail_fast: bool,
     check: bool,
-    with_tables: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -89,7 +87,7 @@ def run_study(
     if not quiet:
         _announce(study, settings)
     ended = _conduct(study, settings, again, quiet=quiet or as_json)
-    page = _report(ended, store, with_tables=with_tables, to_stderr=as_json)
+    page = _report(ended, store, to_stderr=as_json)
     if ended.failed:
         _list_failures(ended, again, store)
     if as_json:
@@ -158,22 +156,17 @@ def _conduct(study: Study, settings: Settings, again: str, *, quiet: bool) -> St
     raise RunFailedError(f"study {study.name} ended without a result")
 
 
-def _report(ended: StudyEnded, store: Path, *, with_tables: bool, to_stderr: bool) -> Path:
-    """Write page and tables, and print the summary; with ``--json`` standard output is left to the object."""
+def _report(ended: StudyEnded, store: Path, *, to_stderr: bool) -> Path:
+    """Write the report and print its summary; with ``--json`` standard output is left to the object."""
     from rich.console import Console
 
     from assay.api import report
-    from assay.report.terminal import summary
-    from assay.report.writer import write_tables
-    from assay.studies.store.folder import FolderStore
+    from assay.report.summary import summary
 
     page = report(ended.results, store)
-    tables = write_tables(ended.results, FolderStore(store).study_folder(page.parent.name)) if with_tables else ()
-    console = Console(stderr=to_stderr)
-    console.print(summary(ended.results))
+    Console(stderr=to_stderr).print(summary(ended.results))
     click.echo(f"Runs: {ended.done} done, {ended.cached} cached, {ended.failed} failed.", err=to_stderr)
-    for path in (*tables, page):
-        click.echo(f"{'Report' if path == page else 'Table'}: {path}", err=to_stderr)
+    click.echo(f"Report: {page}", err=to_stderr)
     return page
 
 

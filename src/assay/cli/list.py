@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("study", required=False)
 @store_option
 @json_option
-def list_store(study: str | None, store: Path, as_json: bool) -> None:
+def list_command(study: str | None, store: Path, as_json: bool) -> None:
     """Show the studies the store holds; with STUDY, its runs."""
     from assay.api import stored_results
     from assay.studies.store.folder import FolderStore

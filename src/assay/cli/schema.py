@@ -8,7 +8,7 @@ import click
 
 
 @click.command("schema")
-def show_schema() -> None:
+def schema_command() -> None:
     """Print the JSON Schema of study files, for editors.
 
     With it an editor completes keys and marks mistakes while you write:

@@ -14,15 +14,16 @@ from assay.errors import InputError
 @click.command("report")
 @click.argument("study", required=False)
 @store_option
-@click.option("--csv", "with_tables", is_flag=True, help="Write the tables as CSV files too.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the claims as CSV; more tables lie beside the page.")
 @json_option
-def rebuild_report(study: str | None, store: Path, with_tables: bool, as_json: bool) -> None:
+def report_command(study: str | None, store: Path, as_csv: bool, as_json: bool) -> None:
     """Rebuild the report of STUDY from the store; of every study when none is named.
 
-    Trains nothing and needs no data, so it works on a copied store too.
+    The page is report.html, with its tables as CSV in a folder beside it. Trains nothing and needs no data, so it works
+    on a copied store too.
     """
     from assay.api import report, stored_results
-    from assay.report.writer import write_tables
+    from assay.report.tables import tables
     from assay.studies.store.folder import FolderStore
 
     keeper = FolderStore(store)
@@ -32,7 +33,6 @@ def rebuild_report(study: str | None, store: Path, with_tables: bool, as_json: b
     for name in names:
         results = stored_results(name, keeper)
         page = report(results, store)
-        tables = write_tables(results, keeper.study_folder(name)) if with_tables else ()
         if as_json:
             stored = sum(map(len, results.runs.values()))
             click.echo(
@@ -46,6 +46,7 @@ def rebuild_report(study: str | None, store: Path, with_tables: bool, as_json: b
                     ensure_ascii=False,
                 )
             )
+        elif as_csv:
+            click.echo(tables(results)["claims.csv"], nl=False)
         else:
-            for path in (page, *tables):
-                click.echo(path)
+            click.echo(page)

@@ -1,0 +1,114 @@
+"""`assay inspect`"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from assay.cli.options import json_option
+from assay.errors import InputError, InvalidValueError, shown
+
+if TYPE_CHECKING:
+    from assay.models.anatomy import Anatomy
+    from assay.recipe.schema import Recipe
+
+
+@click.command("inspect")
+@click.argument("model")
+@click.option("--arm", help="Which arm of the study file; by default its first.")
+@click.option(
+    "--input", "input_text", metavar="C,H,W", help="Shape of one input, for a model by name.  [default: 1,28,28]"
+)
+@click.option(
+    "--classes", type=click.IntRange(2, 1_000_000), help="Number of classes, for a model by name.  [default: 10]"
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value, such as model.widths=[64]."
+)
+@json_option
+def inspect_command(
+    model: str, arm: str | None, input_text: str | None, classes: int | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Show the layers of MODEL: output shapes, parameters, multiply-accumulates.
+
+    MODEL is a study or recipe file, a model's name, or a dotted path to a class of your own.
+
+    \b
+      assay inspect labs/digits/dropout.yaml --arm plain
+      assay inspect lenet5 --input 3,32,32
+    """
+    if Path(model).suffix in (".yaml", ".yml") or Path(model).is_file():
+        if input_text or classes:
+            raise InputError("--input and --classes belong to a model by name; a file's data decide its shape.")
+        name, recipe, input_shape, class_count = _of_file(Path(model), arm, overrides)
+    else:
+        if arm:
+            raise InputError(f"--arm belongs to a study file, got the model {model!r}.")
+        name, recipe, input_shape = model, _of_name(model, overrides), _shape(input_text or "1,28,28")
+        class_count = classes or 10
+    anatomy = _dissect(recipe, input_shape, class_count)
+    if as_json:
+        click.echo(json.dumps({"model": name, **asdict(anatomy)}, ensure_ascii=False))
+    else:
+        _print(name, input_shape, anatomy)
+
+
+def _of_file(file: Path, arm: str | None, overrides: tuple[str, ...]) -> tuple[str, Recipe, tuple[int, ...], int]:
+    from assay.api import load
+    from assay.data.load import load_source
+
+    study = load(file, overrides)
+    chosen = study.arm(arm) if arm is not None else study.arms[0]
+    examples = load_source(chosen.recipe.data)
+    return f"{study.name}: {chosen.name}", chosen.recipe, tuple(examples.inputs.shape[1:]), len(examples.classes)
+
+
+def _of_name(model: str, overrides: tuple[str, ...]) -> Recipe:
+    from assay.recipe.overrides import set_values
+    from assay.recipe.reading import Document
+    from assay.recipe.schema import Recipe
+
+    document = Document(f"model {model}", {"data": {"source": "digits"}, "model": {"name": model}})
+    set_values(document, list(overrides))
+    try:
+        return Recipe.model_validate(document.data)
+    except InvalidValueError as error:
+        raise document.located(error) from None
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) not in (1, 3) or not all(part.strip().isdecimal() and 0 < int(part) <= 100_000 for part in parts):
+        raise InputError(f"--input must be C,H,W for images or D for points, whole numbers from 1, got {shown(text)}.")
+    return tuple(int(part) for part in parts)
+
+
+def _dissect(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> Anatomy:
+    from assay.models.anatomy import dissect
+    from assay.models.build import build_model
+
+    model = build_model(recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=classes)
+    return dissect(model, input_shape)
+
+
+def _print(name: str, input_shape: tuple[int, ...], anatomy: Anatomy) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, show_footer=True)
+    table.add_column("layer", footer="total")
+    table.add_column("kind")
+    table.add_column("output", footer="")
+    table.add_column("parameters", justify="right", footer=f"{anatomy.parameters:,}")
+    table.add_column("multiply-accumulates", justify="right", footer=f"{anatomy.macs:,}")
+    for row in anatomy.rows:
+        shape = "×".join(map(str, row.output_shape)) if row.output_shape is not None else ""
+        table.add_row(Text(row.name), row.kind, shape, f"{row.parameters:,}", f"{row.macs:,}")
+    click.echo(f"{name}, input {'×'.join(map(str, input_shape))}")
+    Console().print(table)
