@@ -13,7 +13,6 @@ import functools
 import gzip
 import hashlib
 import importlib.util
-import io
 from pathlib import Path
 
 import numpy as np
@@ -56,16 +55,12 @@ def load() -> Examples:
     """
     path = digits_file()
     try:
-        rows = np.loadtxt(io.StringIO(gzip.decompress(path.read_bytes()).decode("ascii")), delimiter=",")
-    except (OSError, ValueError) as error:
+        lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+        rows = np.array([line.split(",") for line in lines], dtype=np.float64).astype(np.int64)
+        ink_NHW, labels_N = rows[:, :64].reshape(-1, 8, 8), rows[:, 64].copy()
+    except (OSError, EOFError, ValueError, IndexError) as error:
         raise DataError(f"Data source digits: {path} cannot be read ({error}). Reinstall scikit-learn.") from error
-    if rows.ndim != 2 or rows.shape[1] != 65:
-        raise DataError(
-            f"Data source digits: {path} must hold 65 columns, got shape {rows.shape}. Reinstall scikit-learn."
-        )
-    ink_NHW = rows[:, :64].astype(np.int64).reshape(-1, 8, 8)
     images_N1HW = ((255 * ink_NHW + _INK_MAX // 2) // _INK_MAX).astype(np.uint8)[:, None]
-    labels_N = rows[:, 64].astype(np.int64)
     images_N1HW.setflags(write=False)
     labels_N.setflags(write=False)
     return Examples(inputs=images_N1HW, labels_N=labels_N, classes=tuple("0123456789"))
