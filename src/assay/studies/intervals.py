@@ -40,10 +40,11 @@ def student_interval(effects_P: ArrayLike, level: float, floor: ArrayLike = 0.0)
     """Two-sided interval for a mean effect: mean ± t · s/√n (Student 1908, Biometrika 6:1).
 
     Assumptions: the pairs are independent, and their mean is near enough to normal. The interval is exact for Gaussian
-    effects and conservative for symmetric heavy tails. Limits: for strongly skewed effects it misses more often than
-    ``level`` at small n (six times as often at n = 3 for exponential effects), though not for the difference of two
-    equally skewed arms, which is symmetric; and no interval of any kind can know of a rare event, such as one run in
-    fifty that diverges, before it has happened among the pairs.
+    effects and conservative for symmetric heavy tails; the difference of two equally skewed arms is symmetric.
+    Limits: for effects that are themselves skewed it misses on the side of the short tail, the more so the smaller
+    ``level`` is. In studies of 10 claims with looks from 3 to 20 seeds, some interval misses in 8 % of studies at
+    skewness 1 (gamma with shape 4) and in 32 % at skewness 2 (exponential), instead of 4 %. And no interval can know
+    of a rare event, such as one run in fifty that diverges, before it has happened among the pairs.
 
     The deviation is floored because accuracies are discrete: a few pairs that happen to agree exactly would otherwise
     claim to know their mean without error.

@@ -28,14 +28,14 @@ def chance_to_exclude_zero(effect: float, deviation: float, pairs: int, level: f
     Args:
         effect: true mean of the paired effects, in any unit.
         deviation: true standard deviation σ of single effects, above 0, in the same unit.
-        pairs: n, at least 2.
+        pairs: n, at least 3.
         level: error probability of the two-sided interval.
     """
     degrees = pairs - 1
-    critical = -float(stdtrit(degrees, level / 2))
-    # Above 40 times the critical value the chance is 1 to the last bit, and the function would overflow.
-    noncentrality = min(math.sqrt(pairs) * effect / deviation, 40.0 * critical)
-    return 1.0 - float(nctdtr(degrees, noncentrality, critical))
+    noncentrality = math.sqrt(pairs) * effect / deviation
+    miss = float(nctdtr(degrees, noncentrality, -stdtrit(degrees, level / 2)))
+    # SciPy gives NaN at some large noncentralities, all of them (measured) where a miss has no chance to the last bit.
+    return 1.0 if math.isnan(miss) else 1.0 - miss
 
 
 def chance_inside_margin(margin: float, deviation: float, pairs: int, level: float) -> float:
@@ -130,7 +130,7 @@ def smallest_detectable_effect(deviation: float, seeds: int, level: float, power
 
     Args:
         deviation: standard deviation σ of single paired effects; 1 gives the answer in units of σ.
-        seeds: pairs, at least 2.
+        seeds: pairs, at least 3.
         level: error probability of the two-sided interval.
         power: the chance asked for, between 0 and 1.
     """
