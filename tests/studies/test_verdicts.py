@@ -194,12 +194,19 @@ def test_more_seeds_counts_pairs_not_seeds():
     assert result.more_seeds == predicted_seeds(bound, 0.02, at_least=3, claims=1, beyond=8) - 6
 
 
-def test_mixed_environments_are_flagged():
-    runs = {"a": runs_of([0.9] * 3), "b": runs_of([0.5] * 3)}
-    runs["b"][2] = FakeRun({"val_accuracy": 0.5}, environment={"torch": "2.12", "device": "cpu", "host": "elsewhere"})
-    runs["a"][1] = FakeRun({"val_accuracy": 0.5}, environment={"torch": "2.11", "device": "cpu", "host": "here"})
-    (result,) = judge([claim()], runs, {}, first_seeds={"a": 0, "b": 0}, at_least=3, at_most=20)
-    assert result.notes == ("Compares runs made in different environments: torch is '2.11' or '2.12'.",)
+@pytest.mark.parametrize(
+    ("metric", "differences"),
+    [
+        ("val_accuracy", "torch is '2.11' or '2.12'"),
+        ("seconds", "python is '3.11' or '3.12'; torch is '2.11' or '2.12'"),
+    ],
+)
+def test_mixed_environments_are_flagged(metric, differences):
+    runs = {"a": runs_of([0.9] * 3, metric), "b": runs_of([0.5] * 3, metric)}
+    runs["a"][1] = FakeRun({metric: 0.5}, environment={"torch": "2.11", "device": "cpu", "python": "3.11"})
+    runs["b"][2] = FakeRun({metric: 0.5}, environment={"torch": "2.12", "device": "cpu", "python": "3.12"})
+    (result,) = judge([claim(metric=metric)], runs, {}, first_seeds={"a": 0, "b": 0}, at_least=3, at_most=20)
+    assert result.notes == (f"Compares runs made in different environments: {differences}.",)
 
 
 def epoch(number, accuracy):

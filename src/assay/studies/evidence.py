@@ -18,8 +18,8 @@ from assay.records import Array, EpochRecord, Predictions
 from assay.studies.claims import Comparison
 from assay.studies.store.contract import StoredRun
 
-DECIDES_NOTHING = frozenset({"host", "hostname", "executor", "jobs", "user"})
-"""Keys of a run's environment in which runs may differ without a word."""
+CHANGES_NO_NUMBERS = frozenset({"python", "platform"})
+"""Keys of a run's environment in which runs may differ without a word, unless the metric is a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +160,9 @@ class Evidence:
         for _, _, run in self._runs_of(comparison, seeds):
             for key, value in run.record.environment.items():
                 values.setdefault(key, set()).add(value)
+        passed_over = frozenset() if comparison.metric.timing else CHANGES_NO_NUMBERS
         return {
-            key: sorted(found) for key, found in sorted(values.items()) if len(found) > 1 and key not in DECIDES_NOTHING
+            key: sorted(found) for key, found in sorted(values.items()) if len(found) > 1 and key not in passed_over
         }
 
     def example_effects(self, comparison: Comparison, indices: Sequence[int]) -> Array | None:
