@@ -167,9 +167,13 @@ _source_hash = functools.lru_cache(maxsize=256)(source_hash)
 
 
 def run_trial(recipe: Recipe, *, device: str) -> Run:
-    """Train one recipe: what executors are handed."""
+    """Train one recipe: what executors are handed. Device ``auto`` is a CUDA GPU if there is one, else the CPU."""
+    import torch
+
     from assay.training.run import run_recipe
 
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     return run_recipe(recipe, fingerprint=fingerprint_of(recipe), device=device)
 
 
@@ -208,7 +212,7 @@ def available_cores() -> int:
 
 
 def _check_user_classes(study: Study) -> None:
-    """Build what a study names by dotted path once, so that a class that does not fit is found before anything starts."""
+    """Build what a study names by dotted path once, so that one that does not fit is found at the start."""
     for arm in study.arms:
         if user_paths(arm.recipe):
             from assay.data.load import load_source

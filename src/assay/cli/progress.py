@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -42,7 +43,7 @@ def progress_for(*, quiet: bool) -> Progress:
     """A bar when standard error is a terminal, lines when it is not, nothing when quiet."""
     if quiet:
         return Silence()
-    if click.get_text_stream("stderr").isatty():
+    if sys.stderr.isatty():
         return Bar()
     return Lines()
 
