@@ -342,6 +342,17 @@ def test_a_failed_failure_leaves_nothing_half_written(
     assert tree(store.root) == set()
 
 
+def test_an_earlier_failure_is_over_once_the_run_exists(store: FolderStore, run: Run) -> None:
+    store.add_failure(failure_of(run))
+    folder = store.root / "failed" / run.fingerprint
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    store.add(run)
+    folder.mkdir(parents=True)  # as if the process had been killed before it cleared the failure
+    for name, data in kept.items():
+        (folder / name).write_bytes(data)
+    assert store.failure(run.fingerprint) is None
+
+
 # --- leases and leftovers ---------------------------------------------------------------------------------------------
 
 
