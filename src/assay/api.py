@@ -234,7 +234,7 @@ def save_study(study: Study, store: Store) -> None:
     """
     kept = store.study_file(study.name, RUNS_FILE)
     owner = json.loads(kept).get("source") if kept else None
-    if owner and study.source and owner != study.source and Path(owner).exists():
+    if owner and study.source and owner != study.source and _differ(Path(owner), Path(study.source)):
         raise InputError(
             f"study name {study.name!r} is taken in this store by {owner}. Give one of the two another name: key, "
             "or choose another --store."
@@ -243,6 +243,11 @@ def save_study(study: Study, store: Store) -> None:
     if kept is None:
         files[RUNS_FILE] = json.dumps({"source": study.source, "fingerprints": {}}) + "\n"
     store.save_study(study.name, files)
+
+
+def _differ(owner: Path, other: Path) -> bool:
+    """Whether the file that owns a name still exists, and says something else: not merely moved or copied."""
+    return owner.is_file() and owner.read_bytes() != other.read_bytes()
 
 
 def save_fingerprints(results: StudyResults, store: Store) -> None:

@@ -33,6 +33,9 @@ def list_command(study: str | None, store: Path, as_json: bool) -> None:
         click.echo(json.dumps({key: rows}, ensure_ascii=False))
     elif not rows:
         click.echo(f"The store {store} holds no study yet. Start with: assay run FILE")
+    elif study is None:
+        for row in rows:
+            click.echo(_study_lines(row))
     else:
         _print_table(rows)
 
@@ -48,6 +51,15 @@ def _study_row(results: StudyResults) -> dict[str, object]:
         "supported": sum(claim.supported for claim in results.claims),
         "question": results.study.question,
     }
+
+
+def _study_lines(row: dict[str, object]) -> str:
+    failed = f", {row['failed']} failed" if row["failed"] else ""
+    return (
+        f"{row['study']}  {row['question']}\n"
+        f"  {row['arms']} arms, {row['runs']} runs{failed}; "
+        f"{row['decided']} of {row['claims']} claims decided, {row['supported']} supported"
+    )
 
 
 def _run_rows(results: StudyResults) -> list[dict[str, object]]:
