@@ -235,7 +235,7 @@ def test_print_shows_what_is_folded_and_prints_on_white(opened: Callable[..., An
     try:
         assert page.execute_script("return document.querySelector('table.runs').checkVisibility()")
         assert not page.find_element("id", "theme").is_displayed()
-        assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(253, 252, 249)"
+        assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert not page.execute_script("return document.querySelector('table.runs').checkVisibility()")

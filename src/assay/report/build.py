@@ -158,10 +158,12 @@ def _arm_entry(arm: ArmEvidence, position: int, evidence: Evidence, metrics: Seq
 
 def value_text(value: Any) -> str:
     """A recipe value as a reader would write it in a study file."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:g}"
+        return text if float(text := f"{value:g}") == value else repr(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {value_text(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list | tuple):

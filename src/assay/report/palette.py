@@ -57,6 +57,7 @@ DARK = {
     "arm6": "#e2708f",
     "arm7": "#9cc3d8",
 }
+PRINT = {**LIGHT, "paper": "#ffffff"}
 ARM_COLOURS = 8
 DASHES = 3
 

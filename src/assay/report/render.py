@@ -22,7 +22,7 @@ from assay.report.charts.curves import is_log
 from assay.report.charts.distribution import distribution_scale
 from assay.report.confusions import NUMBERED_CLASSES
 from assay.report.page import Confusion, CurvePanel, Page
-from assay.report.palette import ARM_COLOURS, DARK, LIGHT, colour_class, variables
+from assay.report.palette import ARM_COLOURS, DARK, LIGHT, PRINT, colour_class, variables
 
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
@@ -95,13 +95,13 @@ def _asset(name: str) -> str:
 
 @cache
 def _style() -> str:
-    light, dark = variables(LIGHT), variables(DARK)
+    light, dark, print_ = variables(LIGHT), variables(DARK), variables(PRINT)
     arms = "".join(f".a{i}{{--arm:var(--arm{i})}}" for i in range(ARM_COLOURS))
     return (
         f":root{{color-scheme:light;{light}}}"
         f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}"
         f":root[data-theme=dark]{{color-scheme:dark;{dark}}}"
-        f"@media print{{:root,:root[data-theme],:root:not([data-theme=light]){{color-scheme:light;{light}}}}}"
+        f"@media print{{:root,:root[data-theme],:root:not([data-theme=light]){{color-scheme:light;{print_}}}}}"
         f"{arms}\n{_asset('page.css')}"
     )
 

@@ -11,7 +11,7 @@ MINUS = "−"
 MISSING = "–"
 
 _EFFECT_UNIT = {"nats": "nats", "seconds": "s", "count": "", "norm": "", "fraction": "points"}
-_DURATIONS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
+_DURATIONS = ((86_400.0, "d", 3_600.0, "h"), (3_600.0, "h", 60.0, "min"), (60.0, "min", 1.0, "s"))
 
 
 def number(value: float, decimals: int, *, signed: bool = False) -> str:
@@ -52,9 +52,11 @@ def bounds(metric: Metric, low: float, high: float) -> str:
 
 
 def margin(metric: Metric, value: float) -> str:
-    """A margin with its unit: ``±1.0 point``."""
-    decimals = 1 if metric.unit == "fraction" and round(value * 1000, 6).is_integer() else decimals_for(value)
-    return "±" + _with_unit(metric, number(value * _scale(metric), decimals))
+    """A margin with its unit and the digits it was given: ``±1.0 point``."""
+    scaled = value * _scale(metric)
+    fewest = 1 if metric.unit == "fraction" else 0
+    decimals = next((d for d in range(fewest, 8) if math.isclose(round(scaled, d), scaled, rel_tol=1e-9)), 8)
+    return "±" + _with_unit(metric, number(scaled, decimals))
 
 
 def _with_unit(metric: Metric, text: str) -> str:
@@ -84,7 +86,7 @@ def plus_minus(metric: Metric, mean: float | None, half_width: float | None) -> 
     if half_width is None:
         return value(metric, mean)
     if metric.unit == "seconds":
-        scale, unit, _ = _seconds_scale(max(abs(mean), 1e-12))
+        scale, unit = _seconds_scale(max(abs(mean), 1e-12))
         decimals = decimals_for(half_width / scale, most=2)
         return f"{number(mean / scale, decimals)} ± {number(half_width / scale, decimals)} {unit}"
     scale = _scale(metric)
@@ -107,19 +109,21 @@ def significant(amount: float, digits: int = 3) -> str:
 
 def seconds(amount: float) -> str:
     """A duration in the unit that suits it: ``41 µs``, ``3.4 s``, ``2 min 5 s``, ``1 h 12 min``."""
-    for size, name in _DURATIONS:
-        if amount >= size:
-            smaller, smaller_name = {"d": (3600.0, "h"), "h": (60.0, "min"), "min": (1.0, "s")}[name]
-            whole, rest = divmod(round(amount / smaller), round(size / smaller))
+    for size, name, smaller, smaller_name in _DURATIONS:
+        parts = round(amount / smaller)
+        if parts >= round(size / smaller):
+            whole, rest = divmod(parts, round(size / smaller))
             return f"{whole} {name} {rest} {smaller_name}" if rest else f"{whole} {name}"
-    scale, unit, _ = _seconds_scale(amount)
+    if amount == 0:
+        return "0 s"
+    scale, unit = _seconds_scale(amount)
     return f"{significant(amount / scale, 2 if amount / scale < 100 else 3)} {unit}"
 
 
-def _seconds_scale(amount: float) -> tuple[float, str, int]:
+def _seconds_scale(amount: float) -> tuple[float, str]:
     if amount >= 1.0:
-        return 1.0, "s", 1
-    return (1e-3, "ms", 1) if amount >= 1e-3 else (1e-6, "µs", 1)
+        return 1.0, "s"
+    return (1e-3, "ms") if amount >= 1e-3 else (1e-6, "µs")
 
 
 def count(amount: int, noun: str, plural: str | None = None) -> str:

@@ -1,0 +1,370 @@
+"""The page's numbers are those of the runs, and what is left out is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import stdtrit
+from synthetic_study import DROPOUT, ENVIRONMENT, Behaviour, MemoryRun, dropout_study, make_results, make_run
+
+from assay.records import FailedRun
+from assay.report import build, build_page, curves
+from assay.report.build import estimate, value_text
+from assay.report.page import Page
+from assay.studies.design import Study
+from assay.studies.looks import LOOKS
+from assay.studies.results import StudyResults
+
+
+@pytest.fixture(scope="module")
+def results() -> StudyResults:
+    return make_results(dropout_study(), DROPOUT, seeds=8)
+
+
+@pytest.fixture(scope="module")
+def page(results: StudyResults) -> Page:
+    return build_page(results)
+
+
+def failed(seed: int, message: str = "out of memory") -> FailedRun:
+    return FailedRun(
+        fingerprint=f"dead{seed:08x}",
+        recipe={},
+        kind="raised",
+        message=message,
+        traceback="Traceback (most recent call last):\n" + "  line\n" * 100 + f"MemoryError: {message}",
+        failed_at="2026-03-01T11:00:00Z",
+        seconds=1.0,
+    )
+
+
+def test_verdicts_are_sentences_with_effect_interval_n_and_margin(results: StudyResults, page: Page) -> None:
+    hurts = page.claims[1]
+    claim = results.claims[1]
+    assert claim.effect is not None
+    assert claim.low is not None
+    assert claim.high is not None
+    assert hurts.verdict == "hurts"
+    found = re.fullmatch(
+        r"dropout 0\.95 hurts against plain: val_accuracy −(\S+) points \[−(\S+), −(\S+)\], n = (\d+) seeds; "
+        r"margin ±1\.0 point\.",
+        hurts.sentence,
+    )
+    assert found, hurts.sentence
+    effect, low, high = (-float(text) / 100 for text in found.groups()[:3])
+    assert effect == pytest.approx(claim.effect, abs=0.0006)
+    assert (low, high) == (pytest.approx(claim.low, abs=0.0006), pytest.approx(claim.high, abs=0.0006))
+    assert int(found[4]) == claim.n
+    assert hurts.standing == "Claimed: dropout 0.95 is better than plain. Not supported."
+
+
+def test_every_verdict_has_its_sentence(results: StudyResults) -> None:
+    said = {
+        "helps": "dropout 0.5 helps against plain: ",
+        "hurts": "dropout 0.5 hurts against plain: ",
+        "no difference that matters": "dropout 0.5 makes no difference that matters against plain: ",
+        "undecided": "dropout 0.5 against plain is undecided: ",
+    }
+    for verdict, opening in said.items():
+        changed = (dataclasses.replace(results.claims[0], verdict=verdict), *results.claims[1:])  # type: ignore[arg-type]
+        entry = build_page(dataclasses.replace(results, claims=changed)).claims[0]
+        assert entry.sentence.startswith(opening)
+        assert (entry.advice is not None) == (verdict == "undecided")
+
+
+def test_the_lead_counts_the_outcomes(page: Page) -> None:
+    assert page.lead == "4 claims: 1 supported, 1 not supported, 2 undecided."
+
+
+def test_a_study_without_claims_says_so() -> None:
+    page = build_page(make_results(dropout_study(claims=[]), DROPOUT))
+    assert page.lead.startswith("This study declares no claims")
+    assert page.claims == ()
+    assert page.method == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "command"),
+    [
+        (1, "assay run labs/digits/dropout.yaml --set seeds.at_most=12"),
+        (4, "assay run labs/digits/dropout.yaml --set seeds.at_most=12"),
+        (5, "assay run labs/digits/dropout.yaml --set seeds.at_most=20"),
+        (900, "assay run labs/digits/dropout.yaml --set seeds.at_most=1200"),
+        ("> 1,000", None),
+        (None, None),
+    ],
+)
+def test_undecided_claims_say_how_to_get_more_seeds(
+    results: StudyResults, more: int | str | None, command: str | None
+) -> None:
+    claim = dataclasses.replace(results.claims[0], verdict="undecided", more_seeds=more, n=8, dropped=0)
+    advice = build_page(dataclasses.replace(results, claims=(claim,))).claims[0].advice
+    assert advice is not None
+    assert advice.command == command
+    if isinstance(more, int):
+        assert advice.sentence.startswith(f"About {more} more seed")
+    if more == "> 1,000":
+        assert advice.sentence.startswith("> 1,000 further seeds would be needed")
+
+
+def test_the_command_asks_for_a_look_and_quotes_the_file(results: StudyResults) -> None:
+    study = results.study.read_from("my labs/it's.yaml")
+    claim = dataclasses.replace(results.claims[0], verdict="undecided", more_seeds=30)
+    advice = build_page(dataclasses.replace(results, study=study, claims=(claim,))).claims[0].advice
+    assert advice is not None
+    assert advice.command == "assay run 'my labs/it'\"'\"'s.yaml' --set seeds.at_most=50"
+    assert 50 in LOOKS
+
+
+def test_a_study_stopped_early_is_continued_and_not_enlarged() -> None:
+    results = make_results(dropout_study(seeds={"at_least": 3, "at_most": 50}), DROPOUT, seeds=3)
+    claim = dataclasses.replace(results.claims[0], verdict="undecided", more_seeds=10)
+    advice = build_page(dataclasses.replace(results, claims=(claim,))).claims[0].advice
+    assert advice is not None
+    assert advice.command == "assay run labs/digits/dropout.yaml"
+
+
+def test_arms_show_mean_and_student_interval_of_their_runs(results: StudyResults, page: Page) -> None:
+    assert [arm.name for arm in page.arms] == list(DROPOUT)
+    for arm in page.arms:
+        records = [run.record for run in results.runs[arm.name].values()]
+        for metric, known in zip(page.metrics, arm.estimates, strict=True):
+            values = np.array([record.metrics[metric.name] for record in records], dtype=float)
+            half = -stdtrit(len(values) - 1, 0.025) * values.std(ddof=1) / math.sqrt(len(values))
+            assert known.mean == pytest.approx(values.mean())
+            assert known.half_width == pytest.approx(half)
+            assert known.n == len(values) == arm.n
+        assert arm.parameters == 85_002
+        assert arm.seconds.mean == pytest.approx(np.mean([record.metrics["seconds"] for record in records]))
+    assert page.arms[1].changes[0].key == "model.dropout"
+    assert page.arms[1].changes[0].value == "0.25"
+    assert page.arms[0].changes == ()
+
+
+def test_metrics_are_those_claimed_then_the_accuracies(page: Page) -> None:
+    assert [metric.name for metric in page.metrics] == ["val_accuracy", "test_accuracy", "val_loss"]
+
+
+def test_curves_are_means_over_seeds_by_epoch(results: StudyResults, page: Page) -> None:
+    panels = {panel.metric.name: panel for panel in (*page.curves.panels, *page.curves.folded)}
+    assert list(panels) == [
+        "val_accuracy", "train_accuracy", "val_loss", "train_loss", "gradient_norm", "weight_norm", "lr",
+    ]  # fmt: skip
+    for name, panel in panels.items():
+        for curve in panel.curves:
+            histories = [run.history() for run in results.runs[curve.arm].values()]
+            values_SE = np.array([[getattr(epoch, name) for epoch in history] for history in histories])
+            assert curve.epochs == tuple(range(1, 41))
+            assert curve.mean == pytest.approx(values_SE.mean(axis=0))
+            assert curve.deviation == pytest.approx(values_SE.std(axis=0, ddof=1))
+            assert set(curve.n) == {8}
+
+
+def test_a_diverged_run_leaves_its_curve_and_counts_its_accuracy() -> None:
+    results = make_results(dropout_study(), {"plain": Behaviour(diverging_seeds=[1])}, seeds=3)
+    page = build_page(results)
+    loss = next(panel for panel in page.curves.panels if panel.metric.name == "val_loss").curves[0]
+    assert loss.n[8] == 3
+    assert loss.n[9] == 2  # its tenth epoch ended with a loss that was not finite
+    assert loss.n[-1] == 2
+    plain = page.arms[0]
+    assert (plain.n, plain.diverged) == (3, 1)
+    by_metric = dict(zip((metric.name for metric in page.metrics), plain.estimates, strict=True))
+    assert by_metric["val_accuracy"].n == 3
+    assert by_metric["val_loss"].n == 2
+    assert page.diverged == ("plain, seed 1: in epoch 10, step 180 (000000000001)",)
+    accuracy = next(d for d in page.distributions if d.metric.name == "val_accuracy").rows[0]
+    assert [dot.diverged for dot in accuracy.dots] == [False, True, False]
+    missing = next(d for d in page.distributions if d.metric.name == "val_loss").rows[0]
+    assert (len(missing.dots), missing.without) == (2, 1)
+    confusion = page.confusions.matrices[0]
+    assert confusion.unclassified == 180
+    assert sum(confusion.totals) == 3 * 360
+
+
+def test_distributions_hold_every_run_with_its_fingerprint(results: StudyResults, page: Page) -> None:
+    for distribution in page.distributions:
+        for row in distribution.rows:
+            dots = {dot.seed: dot for dot in row.dots}
+            assert set(dots) == set(results.runs[row.arm])
+            for seed, run in results.runs[row.arm].items():
+                assert dots[seed].value == run.record.metrics[distribution.metric.name]
+                assert dots[seed].fingerprint == run.fingerprint
+
+
+def test_confusions_sum_the_test_predictions_of_all_seeds(results: StudyResults, page: Page) -> None:
+    for confusion in page.confusions.matrices:
+        counts_CC = np.zeros((10, 10), dtype=int)
+        for run in results.runs[confusion.arm].values():
+            test = run.predictions()["test"]
+            np.add.at(counts_CC, (test.labels_N, test.predicted_N()), 1)
+        assert confusion.split == "test"
+        assert confusion.counts == tuple(map(tuple, counts_CC.tolist()))
+        assert confusion.correct == np.trace(counts_CC)
+        assert confusion.totals == tuple(counts_CC.sum(axis=1))
+        wrong = [(pair.count, pair.rate) for pair in confusion.frequent]
+        np.fill_diagonal(counts_CC, 0)
+        assert wrong[0][0] == counts_CC.max()
+        assert wrong == sorted(wrong, key=lambda pair: -pair[0])
+
+
+def test_validation_stands_in_where_there_is_no_test_split(results: StudyResults) -> None:
+    runs = {}
+    for arm, by_seed in results.runs.items():
+        runs[arm] = {
+            seed: MemoryRun(
+                dataclasses.replace(make_run(seed, 0, Behaviour()), predictions={"val": run.predictions()["val"]})
+            )
+            for seed, run in by_seed.items()
+        }
+    page = build_page(dataclasses.replace(results, runs=runs))
+    assert {confusion.split for confusion in page.confusions.matrices} == {"val"}
+
+
+def test_failed_runs_are_listed_with_the_command_to_retry() -> None:
+    failing = {"plain": {1: failed(1)}}
+    page = build_page(make_results(dropout_study(), DROPOUT, seeds=3, failing=failing))
+    (entry,) = page.failures
+    assert (entry.arm, entry.seed, entry.message) == ("plain", 1, "out of memory")
+    assert entry.traceback.endswith("MemoryError: out of memory")
+    assert len(entry.traceback.splitlines()) == build.TRACEBACK_LINES
+    assert page.retry == "assay run labs/digits/dropout.yaml"
+    assert (page.totals.failed, page.totals.runs, page.totals.missing) == (1, 11, 0)
+    assert page.arms[0].failed == 1
+    assert any("pair dropped" in detail for detail in page.claims[0].details)
+
+
+def test_missing_runs_are_counted_and_nothing_to_retry_is_none(results: StudyResults, page: Page) -> None:
+    assert page.retry is None
+    runs = {arm: dict(list(by_seed.items())[:5]) for arm, by_seed in results.runs.items()}
+    cut = build_page(dataclasses.replace(results, runs=runs))
+    assert cut.totals.missing == 12
+    assert [arm.missing for arm in cut.arms] == [3, 3, 3, 3]
+    assert cut.retry == "assay run labs/digits/dropout.yaml"
+
+
+def test_the_record_tells_recipe_hardware_and_totals(results: StudyResults, page: Page) -> None:
+    common = {setting.key: setting.value for setting in page.common}
+    assert common["optimizer.lr"] == "0.001"
+    assert common["model.widths"] == "[256, 256]"
+    assert "seed" not in common
+    assert page.varied == ("model.dropout",)
+    assert {fact.key: fact.values for fact in page.environment} == {key: ((v, 32),) for key, v in ENVIRONMENT.items()}
+    assert page.totals.training_seconds == pytest.approx(
+        sum(run.record.metrics["seconds"] or 0 for runs in results.runs.values() for run in runs.values())
+    )
+    assert page.totals.first_started == "2026-03-01T10:00:00Z"
+    assert page.totals.last_started == "2026-03-01T10:07:00Z"
+
+
+def test_mixed_environments_show_every_value_with_its_runs() -> None:
+    results = make_results(dropout_study(), DROPOUT, seeds=3)
+    runs = {arm: dict(by_seed) for arm, by_seed in results.runs.items()}
+    runs["plain"][0] = MemoryRun(make_run(0, 0, Behaviour(), environment={**ENVIRONMENT, "device": "cuda"}))
+    facts = {fact.key: fact.values for fact in build_page(dataclasses.replace(results, runs=runs)).environment}
+    assert facts["device"] == (("cpu", 11), ("cuda", 1))
+
+
+def test_every_run_is_listed(results: StudyResults, page: Page) -> None:
+    listed = {(run.arm, run.seed): run for run in page.runs}
+    for arm, by_seed in results.runs.items():
+        for seed, run in by_seed.items():
+            entry = listed.pop((arm, seed))
+            assert entry.fingerprint == run.fingerprint
+            expected = tuple(run.record.metrics[metric.name] for metric in page.run_metrics)
+            assert entry.values == expected
+    assert listed == {}
+    assert {metric.name for metric in page.metrics} <= {metric.name for metric in page.run_metrics}
+
+
+def test_claims_at_an_epoch_take_their_values_from_the_history() -> None:
+    study = dropout_study(claims=[{"arm": "dropout 0.5", "beats": "plain", "metric": "val_loss@5"}])
+    results = make_results(study, DROPOUT, seeds=3)
+    page = build_page(results)
+    assert page.metrics[0].name == "val_loss@5"
+    values = [run.history()[4].val_loss for run in results.runs["plain"].values()]
+    assert page.arms[0].estimates[0].mean == pytest.approx(np.mean(np.array(values, dtype=float)))
+
+
+def test_a_study_without_any_run_still_makes_a_page() -> None:
+    page = build_page(make_results(dropout_study(), seeds=0))
+    assert page.totals.runs == 0
+    assert page.claims[0].sentence == (
+        "dropout 0.5 against plain has no verdict yet, for no pair of runs has val_accuracy so far."
+    )
+    assert page.curves.panels == ()
+    assert page.confusions.matrices == ()
+
+
+def many_arms(count: int, **changes: Any) -> Study:
+    arms = {f"arm {i}": {"model.dropout": i / (count + 1)} for i in range(count)}
+    return dropout_study(arms=arms, **{"claims": [], **changes})
+
+
+def test_what_is_not_drawn_is_said() -> None:
+    claims = [{"arm": "arm 90", "beats": "arm 0", "metric": "val_accuracy"}]
+    page = build_page(make_results(many_arms(100, claims=claims), seeds=1, epochs=400, examples=30))
+    drawn = [curve.arm for curve in page.curves.panels[0].curves]
+    assert len(drawn) == curves.MOST_CURVES
+    assert "arm 90" in drawn
+    assert page.curves.remarks == (
+        "Curves of 24 of 100 arms are drawn, those with claims first; all are in history.csv.",
+        "Of 400 epochs 150 evenly spaced ones are drawn; all are in history.csv.",
+    )
+    epochs = page.curves.panels[0].curves[0].epochs
+    assert (epochs[0], epochs[-1], len(epochs)) == (1, 400, curves.MOST_POINTS)
+    assert len(page.distributions[0].rows) == build.MOST_DISTRIBUTION_ROWS
+    assert page.distributions[0].remarks == ("The first 60 of 100 arms are shown; all are in arms.csv.",)
+    assert len(page.confusions.matrices) == 24
+    assert page.confusions.remarks == ("Matrices of the first 24 of 100 arms are shown; all are in confusions.csv.",)
+    assert len(page.arms) == 100
+
+
+def test_too_many_classes_are_listed_and_not_drawn() -> None:
+    study = dropout_study(arms={"plain": {}}, claims=[])
+    classes = [f"class {i}" for i in range(101)]
+    page = build_page(make_results(study, seeds=1, classes=classes, examples=500))
+    (confusion,) = page.confusions.matrices
+    assert confusion.counts == ()
+    assert confusion.frequent
+    assert page.confusions.drawn is False
+    assert page.confusions.remarks[0].startswith("A matrix of more than 100 classes cannot be read")
+
+
+def test_more_claims_than_fit_are_said(results: StudyResults) -> None:
+    page = build_page(dataclasses.replace(results, claims=results.claims * 50))
+    assert len(page.claims) == build.MOST_CLAIMS
+    assert page.claim_remarks == ("The first 150 of 200 claims are shown; all are in claims.csv.",)
+    assert page.lead == "200 claims: 50 supported, 50 not supported, 100 undecided."
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=30))
+def test_estimates_agree_with_numpy(values: list[float | None]) -> None:
+    known = estimate(values)
+    present = [value for value in values if value is not None]
+    assert known.n == len(present)
+    if present:
+        assert known.mean == pytest.approx(np.mean(present), abs=1e-9)
+    else:
+        assert known.mean is None
+    assert (known.half_width is None) == (len(present) < 2)
+    if known.deviation is not None:
+        assert known.deviation == pytest.approx(np.std(present, ddof=1), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"), (0.001, "0.001"), (1e-8, "1e-08"), (0.12345678, "0.12345678"), (3, "3"), ("relu", "relu"), ([1, 2.5], "[1, 2.5]"),
+        ({"name": "sgd", "lr": 0.1}, "{name: sgd, lr: 0.1}"), (None, "null"),
+    ],
+)  # fmt: skip
+def test_recipe_values_read_as_in_a_study_file(value: Any, text: str) -> None:
+    assert value_text(value) == text

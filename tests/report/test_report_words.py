@@ -1,0 +1,106 @@
+"""How numbers read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.metrics.catalogue import CATALOGUE, metric_named
+from assay.report import words
+
+ACCURACY, LOSS, SECONDS = CATALOGUE["val_accuracy"], CATALOGUE["val_loss"], CATALOGUE["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "spread", "text"),
+    [
+        (ACCURACY, -0.123, 0.018, "−12.3 points"),
+        (ACCURACY, 0.01, 0.018, "+1.0 point"),
+        (ACCURACY, 0.0, 0.018, "0.0 points"),
+        (ACCURACY, 0.00123, 0.0005, "+0.12 points"),
+        (LOSS, -0.0482, 0.027, "−0.048 nats"),
+        (LOSS, 12.3, 4.0, "+12.3 nats"),
+        (SECONDS, 1.25, 0.3, "+1.25 s"),
+        (CATALOGUE["parameters"], 1200.0, None, "+1,200"),
+    ],
+)
+def test_effects(metric: object, value: float, spread: float | None, text: str) -> None:
+    assert words.effect(metric, value, spread) == text  # type: ignore[arg-type]
+
+
+def test_bounds_and_margins() -> None:
+    assert words.bounds(ACCURACY, -0.141, -0.105) == "[−14.1, −10.5]"
+    assert words.bounds(LOSS, -0.075, 0.021) == "[−0.075, +0.021]"
+    assert words.margin(ACCURACY, 0.01) == "±1.0 point"
+    assert words.margin(ACCURACY, 0.005) == "±0.5 points"
+    assert words.margin(ACCURACY, 0.0025) == "±0.25 points"
+    assert words.margin(LOSS, 0.05) == "±0.05 nats"
+
+
+@pytest.mark.parametrize(
+    ("metric", "mean", "half", "text"),
+    [
+        (ACCURACY, 0.9718, 0.0042, "97.18 ± 0.42 %"),
+        (ACCURACY, 0.852, 0.014, "85.2 ± 1.4 %"),
+        (ACCURACY, 0.9718, None, "97.18 %"),
+        (ACCURACY, 0.9718, 0.0, "97.18 ± 0.00 %"),
+        (LOSS, 0.1724, 0.0036, "0.1724 ± 0.0036"),
+        (SECONDS, 3.41, 0.2, "3.41 ± 0.20 s"),
+        (CATALOGUE["inference_seconds"], 4.1e-6, 1e-7, "4.10 ± 0.10 µs"),
+        (LOSS, None, None, "–"),
+    ],
+)
+def test_means_with_intervals(metric: object, mean: float | None, half: float | None, text: str) -> None:
+    assert words.plus_minus(metric, mean, half) == text  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "0 s"), (4.1e-6, "4.1 µs"), (0.0123, "12 ms"), (3.42, "3.4 s"), (59.4, "59 s"), (59.6, "1 min"), (125, "2 min 5 s"), (120, "2 min"),
+        (3599.7, "1 h"), (4320, "1 h 12 min"), (7200, "2 h"), (90_000, "1 d 1 h"),
+    ],
+)  # fmt: skip
+def test_durations(amount: float, text: str) -> None:
+    assert words.seconds(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0.0, "0"), (0.00123, "0.00123"), (1234.5, "1,234"), (1.5e9, "1.50e+09"), (2e-9, "2.00e−09"), (-0.5, "−0.500")],
+)
+def test_significant_digits(amount: float, text: str) -> None:
+    assert words.significant(amount) == text
+
+
+@given(st.floats(-1e9, 1e9), st.integers(0, 6))
+def test_a_number_reads_back(value: float, decimals: int) -> None:
+    text = words.number(value, decimals, signed=True)
+    assert float(text.replace(",", "").replace(words.MINUS, "-")) == pytest.approx(value, abs=0.51 * 10.0**-decimals)
+    assert "-" not in text
+
+
+@given(st.floats(1e-5, 0.5))
+def test_an_interval_shows_at_least_one_digit_of_its_width(half: float) -> None:
+    text = words.plus_minus(LOSS, 0.5, half)
+    assert any(digit in "123456789" for digit in text.partition("±")[2])
+
+
+def test_labels_are_words() -> None:
+    assert words.label(ACCURACY) == "validation accuracy"
+    assert words.label(CATALOGUE["running_train_loss"]) == "running training loss"
+    assert words.label(metric_named("val_loss@5")) == "validation loss at epoch 5"
+    assert words.capital("validation of LeNet") == "Validation of LeNet"
+
+
+def test_dates_are_for_people() -> None:
+    assert words.date("2026-03-01T10:07:00Z") == "2026-03-01 10:07:00 UTC"
+    assert words.date("2026-03-01T10:07:00+00:00") == "2026-03-01 10:07:00 UTC"
+    assert words.date("some time ago") == "some time ago"
+
+
+def test_counts_agree_in_number() -> None:
+    assert words.count(1, "run") == "1 run"
+    assert words.count(1204, "run") == "1,204 runs"
+    assert words.count(2, "prediction was", "predictions were") == "2 predictions were"
