@@ -213,7 +213,7 @@ def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:
         raise InvalidValueError(
             ("train", "batch_size"),
             "must be at least 2 for a model with batch normalisation, got 1.",
-            "Raise train.batch_size, or set model.norm to layer or none.",
+            f"Raise train.batch_size, or choose another normalisation in model.name ({recipe.model.name}).",
         )
 
 

@@ -1,0 +1,59 @@
+"""Networks of a user's own, named by dotted path in the tests of this folder."""
+
+import random
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Restless(nn.Module):
+    """Uses every global generator there is, and complains."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, classes))
+
+    def forward(self, x):
+        if self.training:
+            warnings.warn("restless as ever", stacklevel=2)
+            x = x + 0.01 * (torch.randn_like(x) + random.random() + float(np.random.normal()))
+        return self.body(x)
+
+
+class Frozen(nn.Module):
+    """Has nothing to train."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.layer = nn.Linear(64, classes).requires_grad_(False)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+
+
+class PartlyUsed(nn.Module):
+    """A bfloat16 buffer, a trained layer, a frozen one, and one that nothing reaches."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.register_buffer("scale", torch.ones(1, dtype=torch.bfloat16))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.frozen = nn.Linear(64, 8).requires_grad_(False)
+        self.unreached = nn.Linear(3, 3)
+        self.out = nn.Linear(8, classes)
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+        return self.out(self.frozen(x.flatten(1)).relu() * self.scale.to(x.dtype))
+
+
+class BatchNormed(nn.Module):
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, classes))
+
+    def forward(self, x):
+        return self.layers(x)
