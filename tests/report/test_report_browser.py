@@ -222,7 +222,8 @@ def test_folds_open_and_keys_pick_an_arm(opened: Callable[..., Any]) -> None:
     key.click()
     assert key.get_attribute("aria-pressed") == "true"
     faded = page.execute_script(
-        "return [...document.querySelectorAll('#curves path.line')].map(p => [p.dataset.arm, getComputedStyle(p).opacity])"
+        "return [...document.querySelectorAll('#curves path.line')]"
+        ".map(path => [path.dataset.arm, getComputedStyle(path).opacity])"
     )
     assert {arm for arm, opacity in faded if opacity == "1"} == {"1"}
     key.click()

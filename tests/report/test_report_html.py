@@ -114,7 +114,8 @@ def test_the_policy_admits_exactly_the_style_sheet_and_the_script(document: Docu
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
     assert policies == [
-        f"default-src 'none'; style-src {digest(style)}; script-src {digest(scripts[0])}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(scripts[0])}; "
+        "base-uri 'none'; form-action 'none'"
     ]
 
 

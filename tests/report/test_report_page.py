@@ -362,7 +362,8 @@ def test_estimates_agree_with_numpy(values: list[float | None]) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (True, "true"), (0.001, "0.001"), (1e-8, "1e-08"), (0.12345678, "0.12345678"), (3, "3"), ("relu", "relu"), ([1, 2.5], "[1, 2.5]"),
+        (True, "true"), (0.001, "0.001"), (1e-8, "1e-08"), (0.12345678, "0.12345678"),
+        (3, "3"), ("relu", "relu"), ([1, 2.5], "[1, 2.5]"),
         ({"name": "sgd", "lr": 0.1}, "{name: sgd, lr: 0.1}"), (None, "null"),
     ],
 )  # fmt: skip

@@ -58,7 +58,8 @@ def test_means_with_intervals(metric: object, mean: float | None, half: float | 
 @pytest.mark.parametrize(
     ("amount", "text"),
     [
-        (0, "0 s"), (4.1e-6, "4.1 µs"), (0.0123, "12 ms"), (3.42, "3.4 s"), (59.4, "59 s"), (59.6, "1 min"), (125, "2 min 5 s"), (120, "2 min"),
+        (0, "0 s"), (4.1e-6, "4.1 µs"), (0.0123, "12 ms"), (3.42, "3.4 s"), (59.4, "59 s"), (59.6, "1 min"),
+        (125, "2 min 5 s"), (120, "2 min"),
         (3599.7, "1 h"), (4320, "1 h 12 min"), (7200, "2 h"), (90_000, "1 d 1 h"),
     ],
 )  # fmt: skip

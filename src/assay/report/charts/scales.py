@@ -34,7 +34,8 @@ class Scale:
         step = _round_step((self.high - self.low) / max(1, most - 1))
         first = math.ceil(self.low / step - 1e-9)
         count = math.floor(self.high / step + 1e-9) - first + 1
-        return [round((first + i) * step, 12) for i in range(count)]
+        decimals = max(0, 2 - math.floor(math.log10(step)))
+        return [round((first + i) * step, decimals) for i in range(count)]
 
     def _log_ticks(self, most: int) -> list[float]:
         first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
@@ -54,7 +55,9 @@ def scale_over(
     if log:
         ratio = max(high / low, 1.1) ** pad
         return Scale(low=low / ratio, high=high * ratio, log=True)
-    room = (high - low) * pad or max(abs(high) * 0.5, 1e-6)
+    size = max(abs(low), abs(high), 1e-6)
+    # Values that differ by rounding alone are one value, in the middle of an axis of its own size.
+    room = (high - low) * pad if high - low > 1e-9 * size else size * 0.5
     low, high = low - room, high + room
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
