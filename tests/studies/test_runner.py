@@ -156,6 +156,15 @@ def test_a_study_without_claims_ends_at_its_fewest_seeds(store: FolderStore) -> 
     assert ended(events).results.claims == ()
 
 
+def test_a_study_whose_claims_are_stuck_spends_no_more_seeds_on_them(store: FolderStore) -> None:
+    loss = [{"arm": "wet", "beats": "plain", "metric": "val_loss"}]  # which made-up runs lack, as diverged ones do
+    study = Study.model_validate({**made_up_study(at_most=20).resolved(), "margin": {}, "claims": loss})
+    events = events_of(study, store)
+    assert counts(events) == (6, 0, 0)
+    (claim,) = ended(events).results.claims
+    assert (claim.verdict, claim.stuck) == ("undecided", True)
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_too_few_seeds_for_a_look_are_computed_and_leave_the_claim_open(store: FolderStore, seeds: int) -> None:
     events = events_of(made_up_study(at_least=1, at_most=seeds), store)
@@ -235,6 +244,14 @@ def test_a_failed_run_is_kept_judged_around_and_retried_by_the_next_study(store:
     assert places(of(RunFinished, again)) == [("plain", 1), ("wet", 1)]
     assert counts(again) == (2, 8, 0)
     assert store.failure(failure.fingerprint) is None
+
+
+def test_a_study_whose_every_run_fails_ends_at_the_first_look(store: FolderStore) -> None:
+    misfortunes = dict.fromkeys(range(20), "raise")
+    events = events_of(
+        made_up_study(at_most=20), store, trial=functools.partial(unlucky_trial, misfortunes=misfortunes)
+    )
+    assert counts(events) == (0, 0, 6)
 
 
 def test_a_run_of_another_recipe_is_a_failure_and_is_not_kept(store: FolderStore) -> None:

@@ -1,5 +1,6 @@
 import json
 import time
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -12,7 +13,7 @@ from assay.records import EpochRecord
 from assay.studies.intervals import descriptive_interval, student_interval
 from assay.studies.looks import level_of_look
 from assay.studies.power import predicted_seeds, smallest_effect_at, upper_deviation
-from assay.studies.verdicts import all_decided, complete_seeds, judge
+from assay.studies.verdicts import all_closed, complete_seeds, judge
 
 
 @pytest.mark.parametrize(
@@ -236,12 +237,12 @@ def test_ordinary_metrics_read_neither_history_nor_predictions():
     assert all(run.read == [] for arm in runs.values() for run in arm.values())
 
 
-def test_all_decided():
+def test_a_study_is_closed_when_every_claim_is_decided_or_stuck():
     decided = judge_pair([0.9, 0.91, 0.92], [0.5] * 3)
     undecided = judge_pair([0.9, 0.5, 0.7], [0.5] * 3)
-    assert all_decided([decided, decided])
-    assert not all_decided([decided, undecided])
-    assert all_decided([])
+    assert all_closed([decided, replace(undecided, stuck=True)])
+    assert not all_closed([decided, undecided])
+    assert all_closed([])
 
 
 def test_a_study_without_claims_has_no_verdicts():

@@ -42,6 +42,7 @@ def test_a_diverged_run_leaves_claims_on_its_loss_undecided():
     comparison = claim(metric="val_loss", margin=0.01)
     (result,) = judge([comparison], runs, {}, first_seeds={"a": 0, "b": 0}, at_least=3, at_most=20)
     assert (result.verdict, result.n, result.dropped, result.more_seeds) == ("undecided", 4, 1, None)
+    assert result.stuck
     assert result.high < 0, "the runs that are left would have decided it"
     assert result.notes == (
         "Stays undecided: val_loss is missing where a run diverged (b at seed 1), "

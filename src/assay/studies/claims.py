@@ -52,7 +52,7 @@ class ClaimResult:
     high_new: float | None
     """What holds on new test examples as well as new seeds; test metrics only."""
     n: int
-    """Pairs that counted in the decision interval."""
+    """Pairs that counted in the decision interval; before any look, pairs behind the effect."""
     deviation: float | None
     """Standard deviation of the paired effects, floored at one evaluation example."""
     level: float | None
@@ -67,6 +67,8 @@ class ClaimResult:
     """Pearson correlation of the two arms over shared seeds; None for contrasts, own seeds, or fewer than 3 pairs."""
     dropped: int
     """Pairs dropped because a run failed or the metric is missing."""
+    stuck: bool = False
+    """Undecided, and no number of further seeds can change that: its loss is missing, or its looks contradict."""
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from assay.studies.executors.contract import Executor, TrialFailedError
 from assay.studies.looks import looks
 from assay.studies.results import StudyResults
 from assay.studies.store.contract import Lease, Store, StoredRun
-from assay.studies.verdicts import all_decided, judge
+from assay.studies.verdicts import all_closed, judge
 
 __all__ = [
     "Event",
@@ -164,8 +164,10 @@ class _Conductor:
                 return
             if self._claims:
                 yield LookTaken(seeds=seeds, claims=self._claims)
-                if all_decided(self._claims):
+                if all_closed(self._claims):
                     return
+            if not self._runs:
+                return  # whatever makes every run fail is mended sooner than waited for
 
     def ended(self) -> StudyEnded:
         results = StudyResults(

@@ -92,9 +92,9 @@ def complete_seeds(
     return Evidence(runs, failed, first_seeds, at_most).complete()
 
 
-def all_decided(results: Iterable[ClaimResult]) -> bool:
-    """Whether no claim is left undecided, so that further seeds would change nothing."""
-    return all(result.verdict != "undecided" for result in results)
+def all_closed(results: Iterable[ClaimResult]) -> bool:
+    """Whether every claim is decided or stuck, so that further seeds would change nothing."""
+    return all(result.verdict != "undecided" or result.stuck for result in results)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ def _result(comparison: Comparison, pairs: Pairs, decision: _Decision, evidence:
     deviation = _finite(estimate.deviation)
     verdict = _verdict(comparison, decision.outcome)
     new = _new_data(comparison, evidence, decision, seen)
-    seeds_would_help = verdict == "undecided" and not decision.contradictory and not seen.lost_P.any()
+    stuck = verdict == "undecided" and (decision.contradictory or bool(seen.lost_P.any()))
     return ClaimResult(
         comparison=comparison,
         verdict=verdict,
@@ -152,12 +152,13 @@ def _result(comparison: Comparison, pairs: Pairs, decision: _Decision, evidence:
         level=decision.level,
         decided_at=None if verdict == "undecided" else decision.seeds,
         more_seeds=_more_seeds(comparison, decision, int(estimate.count), deviation, plan)
-        if seeds_would_help
+        if verdict == "undecided" and not stuck
         else None,
         smallest_effect=None
         if deviation is None
         else smallest_effect_at(plan.at_least, plan.at_most, plan.claims, deviation),
         correlation=_correlation(comparison, pairs, evidence),
+        stuck=stuck,
         dropped=seen.dropped,
         notes=_notes(comparison, seeds, decision, evidence),
     )
