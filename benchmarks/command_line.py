@@ -55,9 +55,8 @@ def main() -> None:
     torch_median = statistics.median(times["python -c 'import torch'"])
     for name, values in times.items():
         median = statistics.median(values)
-        print(
-            f"{name:32s}{median:8.2f}s{min(values):8.2f}s{max(values):8.2f}s{len(values):4d}{median / torch_median:16.2f}"
-        )
+        spread = f"{median:8.2f}s{min(values):8.2f}s{max(values):8.2f}s"
+        print(f"{name:32s}{spread}{len(values):4d}{median / torch_median:16.2f}")
 
 
 if __name__ == "__main__":
