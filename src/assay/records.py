@@ -37,8 +37,8 @@ class StepRecord:
 class EpochRecord:
     """One epoch. Losses are nats per example, accuracies fractions, times seconds; None where it was not finite.
 
-    ``running_*`` is averaged over the epoch's batches while the weights still move; ``train_*`` is measured on the whole
-    training split after the epoch, in evaluation mode. ``gradient_norm`` is the mean over the epoch's steps of the
+    ``running_*`` is averaged over the epoch's batches while the weights still move; ``train_*`` is measured on the
+    whole training split after the epoch, in evaluation mode. ``gradient_norm`` is the mean over the epoch's steps of the
     global L2 norm; ``weight_norm`` the global L2 norm of all parameters after it. ``seconds`` is training alone,
     without measuring.
     """
@@ -68,7 +68,7 @@ class Predictions:
 
     def predicted_N(self) -> NDArray[np.int64]:
         """The most probable class of each example; -1 where a probability is not a number."""
-        bad_N = ~np.isfinite(self.probabilities_NC).all(axis=1)
+        bad_N: NDArray[np.bool_] = np.logical_not(np.isfinite(self.probabilities_NC).all(axis=1))
         predicted_N = np.where(bad_N[:, None], 0.0, self.probabilities_NC).argmax(axis=1)
         return np.where(bad_N, -1, predicted_N)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from assay.errors import InputError, did_you_mean
@@ -30,66 +30,136 @@ class Metric:
     epoch: int | None = None
 
     def value(self, metrics: Mapping[str, float | None], history: Sequence[EpochRecord]) -> float | None:
-        """This metric of one run; None when it is missing, as a loss that was not finite."""
+        """This metric of one run; None when it is missing, as a loss that was not finite.
+
+        A run that diverged before the epoch asked for has the accuracy of its last one: its last predictions count.
+        """
         if self.epoch is None:
             return metrics.get(self.name)
         for record in history:
-            if record.epoch == self.epoch:
+            last = record is history[-1] and self.unit == "fraction"
+            if record.epoch == self.epoch or (last and record.epoch < self.epoch):
                 value: float | None = getattr(record, self.name.partition("@")[0])
                 return value
         return None
 
 
-def _metric(
-    name: str,
-    better: Literal["higher", "lower"],
-    unit: Literal["fraction", "nats", "seconds", "count", "norm"],
-    meaning: str,
-    *,
-    fraction_of: Split | None = None,
-    predictions_of: Split | None = None,
-    per_epoch: bool = False,
-    timing: bool = False,
-) -> tuple[str, Metric]:
-    return name, Metric(
-        name=name,
-        better=better,
-        unit=unit,
-        meaning=meaning,
-        fraction_of=fraction_of,
-        predictions_of=predictions_of,
-        per_epoch=per_epoch,
-        timing=timing,
-    )
+_METRICS = (
+    Metric(
+        name="val_accuracy",
+        better="higher",
+        unit="fraction",
+        meaning="validation accuracy after the last epoch",
+        fraction_of="val",
+        predictions_of="val",
+        per_epoch=True,
+    ),
+    Metric(
+        name="val_loss",
+        better="lower",
+        unit="nats",
+        meaning="validation loss after the last epoch",
+        predictions_of="val",
+        per_epoch=True,
+    ),
+    Metric(
+        name="best_val_accuracy",
+        better="higher",
+        unit="fraction",
+        meaning="best validation accuracy over all epochs",
+        fraction_of="val",
+    ),
+    Metric(
+        name="best_epoch",
+        better="lower",
+        unit="count",
+        meaning="epoch of the best validation accuracy, the first one when tied",
+    ),
+    Metric(
+        name="test_accuracy",
+        better="higher",
+        unit="fraction",
+        meaning="test accuracy after the last epoch",
+        fraction_of="test",
+        predictions_of="test",
+    ),
+    Metric(
+        name="test_loss",
+        better="lower",
+        unit="nats",
+        meaning="test loss after the last epoch",
+        predictions_of="test",
+    ),
+    Metric(
+        name="train_accuracy",
+        better="higher",
+        unit="fraction",
+        meaning="training accuracy measured after the last epoch",
+        fraction_of="train",
+        per_epoch=True,
+    ),
+    Metric(
+        name="train_loss",
+        better="lower",
+        unit="nats",
+        meaning="training loss measured after the last epoch",
+        per_epoch=True,
+    ),
+    Metric(
+        name="running_train_accuracy",
+        better="higher",
+        unit="fraction",
+        meaning="training accuracy averaged while the last epoch trained",
+        fraction_of="train",
+        per_epoch=True,
+    ),
+    Metric(
+        name="running_train_loss",
+        better="lower",
+        unit="nats",
+        meaning="training loss averaged while the last epoch trained",
+        per_epoch=True,
+    ),
+    Metric(
+        name="accuracy_gap",
+        better="lower",
+        unit="fraction",
+        meaning="training minus validation accuracy after the last epoch",
+        fraction_of="val",
+    ),
+    Metric(name="initial_loss", better="lower", unit="nats", meaning="training loss before the first step"),
+    Metric(
+        name="gradient_norm",
+        better="lower",
+        unit="norm",
+        meaning="mean global gradient norm over the last epoch",
+        per_epoch=True,
+    ),
+    Metric(
+        name="weight_norm",
+        better="lower",
+        unit="norm",
+        meaning="global norm of all parameters after the last epoch",
+        per_epoch=True,
+    ),
+    Metric(
+        name="seconds",
+        better="lower",
+        unit="seconds",
+        meaning="time spent training, without measuring",
+        timing=True,
+    ),
+    Metric(
+        name="inference_seconds",
+        better="lower",
+        unit="seconds",
+        meaning="time to classify one image, in test batches",
+        timing=True,
+    ),
+    Metric(name="parameters", better="lower", unit="count", meaning="number of parameters"),
+)
 
-
-CATALOGUE: Mapping[str, Metric] = dict(
-    [
-        _metric("val_accuracy", "higher", "fraction", "validation accuracy after the last epoch",
-                fraction_of="val", predictions_of="val", per_epoch=True),
-        _metric("val_loss", "lower", "nats", "validation loss after the last epoch",
-                predictions_of="val", per_epoch=True),
-        _metric("best_val_accuracy", "higher", "fraction", "best validation accuracy over all epochs", fraction_of="val"),
-        _metric("best_epoch", "lower", "count", "epoch of the best validation accuracy, the first one when tied"),
-        _metric("test_accuracy", "higher", "fraction", "test accuracy after the last epoch",
-                fraction_of="test", predictions_of="test"),
-        _metric("test_loss", "lower", "nats", "test loss after the last epoch", predictions_of="test"),
-        _metric("train_accuracy", "higher", "fraction", "training accuracy measured after the last epoch",
-                fraction_of="train", per_epoch=True),
-        _metric("train_loss", "lower", "nats", "training loss measured after the last epoch", per_epoch=True),
-        _metric("running_train_accuracy", "higher", "fraction", "training accuracy averaged while the last epoch trained",
-                fraction_of="train", per_epoch=True),
-        _metric("running_train_loss", "lower", "nats", "training loss averaged while the last epoch trained", per_epoch=True),
-        _metric("accuracy_gap", "lower", "fraction", "training minus validation accuracy after the last epoch",
-                fraction_of="val"),
-        _metric("initial_loss", "lower", "nats", "training loss before the first step"),
-        _metric("gradient_norm", "lower", "norm", "mean global gradient norm over the last epoch", per_epoch=True),
-        _metric("weight_norm", "lower", "norm", "global norm of all parameters after the last epoch", per_epoch=True),
-        _metric("seconds", "lower", "seconds", "time spent training, without measuring", timing=True),
-        _metric("inference_seconds", "lower", "seconds", "time to classify one image, in test batches", timing=True),
-        _metric("parameters", "lower", "count", "number of parameters"),
-    ]
-)  # fmt: skip
+CATALOGUE: Mapping[str, Metric] = {metric.name: metric for metric in _METRICS}
 
 
 def metric_named(name: str) -> Metric:
@@ -110,12 +180,6 @@ def metric_named(name: str) -> Metric:
             f"asks for {name!r}; after @ stands an epoch from 1 on, and only metrics kept per epoch have one. "
             f"Valid: {', '.join(m.name for m in CATALOGUE.values() if m.per_epoch)}."
         )
-    return Metric(
-        name=name,
-        better=metric.better,
-        unit=metric.unit,
-        meaning=f"{metric.meaning.replace(' after the last epoch', '').replace(' the last epoch', ' the epoch')}, epoch {int(epoch_text)}",
-        fraction_of=metric.fraction_of,
-        per_epoch=True,
-        epoch=int(epoch_text),
-    )
+    epoch = int(epoch_text)
+    meaning = metric.meaning.replace(" after the last epoch", "").replace(" the last epoch", " the epoch")
+    return replace(metric, name=name, meaning=f"{meaning}, epoch {epoch}", predictions_of=None, epoch=epoch)

@@ -17,7 +17,7 @@ _ARM_KEYS: dict[str, Any] = {
     "extends": {"type": "string", "description": "Arm of this study to start from."},
     "seeds_from": {"type": "integer", "minimum": 0, "description": "First seed of this arm's own seeds."},
 }
-_OPTIONS = {r"^(data|model)\.options(\.|$)": {}}
+_OPTIONS: dict[str, Any] = {r"^(data|model)\.options(\.|$)": {}}
 
 
 def study_schema() -> dict[str, Any]:
