@@ -64,3 +64,14 @@ def test_another_seed_gives_other_bits(name):
     one, other = bits(trial(recipe(name))), bits(trial(recipe(name, seed=6)))
     assert one["weights"] != other["weights"]
     assert one["splits"] != other["splits"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_repeats_its_own_bits_and_comes_near_the_cpu():
+    plain = recipe("mlp").model_copy(update={"model": recipe("mlp").model.model_copy(update={"dropout": 0.0})})
+    first, again = trial(plain, device="cuda"), trial(plain, device="cuda")
+    assert bits(first) == bits(again)
+    on_cpu = trial(plain)
+    assert first.record.metrics["initial_loss"] == pytest.approx(on_cpu.record.metrics["initial_loss"], rel=1e-4)
+    assert first.record.metrics["val_accuracy"] == pytest.approx(on_cpu.record.metrics["val_accuracy"], abs=0.05)
+    assert first.record.environment["gpu"]

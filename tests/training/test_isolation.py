@@ -1,11 +1,13 @@
 import random
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
 
-from assay.training.isolation import isolated
+from assay.training.isolation import _deterministic_cuda, isolated
 
 CPU = torch.device("cpu")
 
@@ -46,5 +48,22 @@ def test_everything_is_put_back_after_an_error():
 
 def test_warnings_are_collected_even_where_they_would_be_errors():
     with isolated(threads=1, seed=0, device=CPU) as caught:
-        warnings.warn("odd", UserWarning, stacklevel=1)
+        for _ in range(3):
+            warnings.warn("odd", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in caught] == ["odd"]
+
+
+def test_deterministic_cuda_settings_are_put_back():
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.allow_tf32
+    with _deterministic_cuda():
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.allow_tf32
+    assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.allow_tf32) == before
+
+
+@pytest.mark.parametrize("package", ["assay.data", "assay.models", "assay.training"])
+def test_the_packages_alone_load_nothing_heavy(package):
+    code = f"import sys, {package}; print({{'torch', 'sklearn', 'scipy', 'numpy'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

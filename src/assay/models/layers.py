@@ -80,7 +80,8 @@ class Dropout(nn.Module):
             values = x.numel()
             draws = np.asarray(self._bits.random_raw((values + 1) // 2), dtype=np.uint64)
             kept = draws.view(np.uint32)[:values] >= self._threshold
-            return torch.from_numpy(kept).view(x.shape).to(x.dtype).mul_(scale)
+            dtype = np.float64 if x.dtype == torch.float64 else np.float32
+            return torch.from_numpy(np.multiply(kept, scale, dtype=dtype)).view(x.shape).to(x.dtype)
         if self._device_generator is None:
             self._device_generator = torch.Generator(x.device).manual_seed(self._device_seed)
         uniform = torch.rand(x.shape, generator=self._device_generator, device=x.device)

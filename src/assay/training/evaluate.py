@@ -50,7 +50,7 @@ def evaluate(model: nn.Module, inputs: Tensor, labels_N: Tensor) -> Evaluation:
     with torch.inference_mode():
         for x_B, y_B in zip(_batches(inputs), _batches(labels_N), strict=True):
             log_p_BK = model(x_B).log_softmax(dim=1)
-            loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum(dtype=torch.float64))
+            loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum())
             probabilities.append(log_p_BK.exp().to(torch.float32))
         probabilities_NK = torch.cat(probabilities)
         correct = count_correct(probabilities_NK, labels_N)

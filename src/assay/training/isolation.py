@@ -24,7 +24,7 @@ def torch_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"The device must be one torch can use here, such as cpu, got {name!r}: {reason}") from error
@@ -43,7 +43,7 @@ def isolated(*, threads: int, seed: int, device: torch.device) -> Iterator[list[
     """
     with ExitStack() as stack:
         caught = stack.enter_context(warnings.catch_warnings(record=True))
-        warnings.simplefilter("always")
+        warnings.simplefilter("default")  # each once, not at every step
         stack.enter_context(_limited_threads(threads))
         stack.enter_context(_seeded_generators(stream_key(seed, "dropout"), device))
         if device.type == "cuda":
