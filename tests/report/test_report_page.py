@@ -238,7 +238,7 @@ def test_failed_runs_are_listed_with_the_command_to_retry() -> None:
     assert page.retry == "assay run labs/digits/dropout.yaml"
     assert (page.totals.failed, page.totals.runs, page.totals.missing) == (1, 11, 0)
     assert page.arms[0].failed == 1
-    assert any("pair dropped" in detail for detail in page.claims[0].details)
+    assert any("dropped because a run failed" in detail for detail in page.claims[0].details)
 
 
 def test_missing_runs_are_counted_and_nothing_to_retry_is_none(results: StudyResults, page: Page) -> None:

@@ -151,8 +151,6 @@ def _details(claim: ClaimResult) -> list[str]:
         )
     if claim.decided_at is not None:
         details.append(f"Decided at {words.count(claim.decided_at, 'seed')}.")
-    if claim.dropped:
-        details.append(f"{words.count(claim.dropped, 'pair')} dropped, because a run failed or has no {metric.name}.")
     return details + [note if note.endswith((".", "!", "?")) else f"{note}." for note in claim.notes]
 
 
