@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from assay.errors import InputError, InvalidValueError
 from assay.recipe.schema import Recipe
-from assay.studies.design import Study, contrast_text, single_run, slug
+from assay.studies.declared import contrast_text
+from assay.studies.design import Study, single_run, slug
 
 BASE = {"data": {"source": "digits"}, "model": {"name": "mlp", "dropout": 0.5, "norm": "batch"}}
 ARMS = {"plain": {}, "wet": {"model.dropout": 0.0}}

@@ -6,11 +6,7 @@ made: whatever is wrong is said before anything runs.
 
 from __future__ import annotations
 
-import itertools
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import (
@@ -23,17 +19,13 @@ from pydantic import (
     model_validator,
 )
 
-from assay.errors import InputError, InvalidValueError, KeyPath, did_you_mean, shown
-from assay.metrics.catalogue import Metric, metric_named
-from assay.recipe.overrides import Draft
+from assay.errors import InputError, InvalidValueError, did_you_mean, shown
 from assay.recipe.problems import invalid_value
 from assay.recipe.schema import Recipe, Section
-from assay.studies.claims import ClaimKind, Comparison
+from assay.studies.arms import Arm, expand_arms
+from assay.studies.claims import Comparison
+from assay.studies.declared import MAX_CLAIMS, Claim, expand_claims
 from assay.studies.looks import is_look, nearest_look
-
-MAX_ARMS = 1_000
-MAX_CLAIMS = 1_000
-FULL_ARM = "full"
 
 
 class Seeds(Section):
@@ -43,36 +35,6 @@ class Seeds(Section):
     """Seeds before the first look at the claims."""
     at_most: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Seeds at which to stop even if a claim is undecided. May be raised later without breaking any promise."""
-
-
-class Claim(Section):
-    """One claim. Either ``arm`` with ``beats`` or ``matches``, or a ``contrast`` of arms that beats or matches 0."""
-
-    arm: str | None = None
-    beats: str | int | Annotated[list[str], Field(min_length=1, strict=False)] | None = None
-    """The arm or arms that ``arm`` is better than; 0 for a contrast."""
-    matches: str | int | Annotated[list[str], Field(min_length=1, strict=False)] | None = None
-    """The arm or arms from which ``arm`` differs by less than the margin; 0 for a contrast."""
-    contrast: dict[str, Annotated[float, Field(ge=-1000.0, le=1000.0)]] | None = None
-    """Weight of each arm; the weights sum to zero."""
-    metric: str | None = None
-    """The metric claimed about; the study's ``metric`` by default."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One way of training that the study compares with others."""
-
-    name: str
-    recipe: Recipe
-    """The resolved recipe, at the arm's first seed."""
-    first_seed: int
-    changes: Mapping[str, Any]
-    """Dotted recipe keys this arm sets on top of the base."""
-
-    def recipe_at(self, index: int) -> Recipe:
-        """The recipe of the arm's run number ``index``, from 0."""
-        return self.recipe.at_seed(self.first_seed + index)
 
 
 class Study(BaseModel):
@@ -139,9 +101,10 @@ class Study(BaseModel):
                 ("name",), f"must be a slug, got {shown(self.name)}.", f'Try "{slug(self.name) or "my-study"}".'
             )
         _check_seeds(self.seeds)
-        self._arms = _Expansion(self).arms()
-        _check_distinct(self._arms, self.seeds.at_most)
-        self._comparisons = _Claims(self).comparisons()
+        self._arms = expand_arms(self.base, self.arm_changes, self.grid, self.leave_one_out, at_most=self.seeds.at_most)
+        self._comparisons = expand_claims(
+            self.claims, self.leave_one_out, self._arms, margin=self.margin, metric=self.metric
+        )
         return self
 
     @property
@@ -216,250 +179,3 @@ def _check_seeds(seeds: Seeds) -> None:
             f"must not exceed seeds.at_most, got {seeds.at_least} and {seeds.at_most}.",
             "Set both.",
         )
-
-
-class _Expansion:
-    """Makes arms out of ``base``, ``arms``, ``grid`` and ``leave_one_out``."""
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self.base = Draft()
-        self.base.apply(study.base, ("base",))
-        self.found: dict[str, Arm] = {}
-
-    def arms(self) -> tuple[Arm, ...]:
-        study = self.study
-        for section in ("data", "model"):
-            if (
-                not any(section in _sections(changes) for changes in self._all_changes())
-                and section not in self.base.data
-            ):
-                raise InvalidValueError(
-                    ("base", section), "is missing; it has no default.", "See `assay schema` for the keys."
-                )
-        for name in study.arm_changes:
-            changes, first_seed = self._own_changes(name, ())
-            self._add(name, changes, first_seed, ("arms", name))
-        if study.grid:
-            self._add_grid(study.grid)
-        if study.leave_one_out:
-            self._add(FULL_ARM, [], 0, ("leave_one_out",))
-            for ingredient, changes_out in study.leave_one_out.items():
-                where = ("leave_one_out", ingredient)
-                self._add(f"without {ingredient}", [(changes_out, where)], 0, where)
-        if not self.found:
-            raise InvalidValueError(("arms",), "is missing: a study needs at least one arm, a grid, or leave_one_out.")
-        return tuple(self.found.values())
-
-    def _all_changes(self) -> list[Mapping[str, Any]]:
-        study = self.study
-        return [*(changes or {} for changes in study.arm_changes.values()), study.grid, *study.leave_one_out.values()]
-
-    def _own_changes(self, name: str, seen: tuple[str, ...]) -> tuple[list[tuple[Mapping[str, Any], KeyPath]], int]:
-        """The changes of an arm and of those it extends, oldest first, and its first seed."""
-        written = dict(self.study.arm_changes[name] or {})
-        where = ("arms", name)
-        parent = written.pop("extends", None)
-        first_seed = written.pop("seeds_from", None)
-        inherited: list[tuple[Mapping[str, Any], KeyPath]] = []
-        inherited_seed = 0
-        if parent is not None:
-            if not isinstance(parent, str) or parent not in self.study.arm_changes:
-                raise InvalidValueError(
-                    (*where, "extends"),
-                    f"names no arm of arms:, got {shown(parent)}.",
-                    did_you_mean(parent, self.study.arm_changes),
-                )
-            if parent in (*seen, name):
-                circle = " -> ".join([*seen, name, parent])
-                raise InvalidValueError(
-                    (*where, "extends"), f"goes in a circle: {circle[:200]}.", "Let one of them extend nothing."
-                )
-            inherited, inherited_seed = self._own_changes(parent, (*seen, name))
-        if first_seed is None:
-            first_seed = inherited_seed
-        limit = 2**32 - self.study.seeds.at_most
-        if type(first_seed) is not int or not 0 <= first_seed <= limit:
-            raise InvalidValueError(
-                (*where, "seeds_from"), f"must be a whole number from 0 to {limit:,}, got {shown(first_seed)}."
-            )
-        return [*inherited, (written, where)], first_seed
-
-    def _add_grid(self, grid: Mapping[str, list[Any]]) -> None:
-        size = 1
-        for values in grid.values():
-            size *= len(values)
-        if size > MAX_ARMS:
-            raise InvalidValueError(
-                ("grid",), f"must make at most {MAX_ARMS:,} arms, got {size:,}.", "Split the study."
-            )
-        for combination in itertools.product(*(enumerate(values) for values in grid.values())):
-            changes = {key: value for key, (_, value) in zip(grid, combination, strict=True)}
-            name = ", ".join(f"{key}={value_text(value)}" for key, value in changes.items())
-            self._add(name, [(changes, ("grid",))], 0, ("grid",))
-
-    def _add(
-        self, name: str, changes: list[tuple[Mapping[str, Any], KeyPath]], first_seed: int, where: KeyPath
-    ) -> None:
-        _check_arm_name(name, where)
-        if name in self.found:
-            raise InvalidValueError(
-                where, f"makes an arm {name!r} that exists already.", "Give one of them another name."
-            )
-        if len(self.found) >= MAX_ARMS:
-            raise InvalidValueError(where[:1], f"must make at most {MAX_ARMS:,} arms.", "Split the study.")
-        draft = self.base.copy()
-        merged: dict[str, Any] = {}
-        for overrides, origin in changes:
-            draft.apply(overrides, origin)
-            for key in [key for key in merged if any(key.startswith(new + ".") for new in overrides)]:
-                del merged[key]
-            merged.update(overrides)
-        if "seed" in draft.data:
-            raise InvalidValueError(
-                draft.origin(("seed",)),
-                "does not belong in a study: seeds are its repeats.",
-                "Use seeds: or seeds_from:.",
-            )
-        try:
-            recipe = Recipe.model_validate({**draft.data, "seed": first_seed})
-        except InvalidValueError as error:
-            raise InvalidValueError(draft.origin(error.path), error.problem, error.hint, error.more) from None
-        self.found[name] = Arm(name=name, recipe=recipe, first_seed=first_seed, changes=merged)
-
-
-def _sections(changes: Mapping[str, Any]) -> set[str]:
-    return {key.partition(".")[0] for key in changes}
-
-
-def _check_arm_name(name: str, where: KeyPath) -> None:
-    if not name.strip() or len(name) > 300 or not name.isprintable():
-        raise InvalidValueError(where, f"must have a name of 1 to 300 printable characters, got {shown(name)}.")
-
-
-def value_text(value: Any) -> str:
-    """A value as it stands in an arm's name: ``0.01``, ``relu``, ``{"name": "adam"}``."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _check_distinct(arms: tuple[Arm, ...], at_most: int) -> None:
-    first_of: dict[str, list[Arm]] = {}
-    for arm in arms:
-        twins = first_of.setdefault(json.dumps(arm.recipe.at_seed(0).resolved(), sort_keys=True), [])
-        for twin in twins:
-            if abs(twin.first_seed - arm.first_seed) < at_most:
-                raise InvalidValueError(
-                    ("arms", arm.name),
-                    f"is the same recipe as arm {twin.name!r} with the same seeds, so there is nothing to compare.",
-                    f"Change a key, or give it own seeds: seeds_from: {twin.first_seed + max(1000, at_most)}.",
-                )
-        twins.append(arm)
-
-
-class _Claims:
-    """Makes comparisons out of ``claims`` and ``leave_one_out``."""
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self.names = [arm.name for arm in study.arms]
-        self.seen: dict[tuple[object, ...], KeyPath] = {}
-
-    def comparisons(self) -> tuple[Comparison, ...]:
-        study = self.study
-        for key in study.margin:
-            self._metric(key, ("margin", key))
-        default = self._metric(study.metric, ("metric",))
-        found = [
-            self._comparison({FULL_ARM: 1.0, f"without {out}": -1.0}, "beats", default, ("leave_one_out", out))
-            for out in study.leave_one_out
-        ]
-        for position, claim in enumerate(study.claims):
-            found += self._of_claim(claim, ("claims", position))
-        if len(found) > MAX_CLAIMS:
-            raise InvalidValueError(("claims",), f"must be at most {MAX_CLAIMS:,} claims, got {len(found):,}.")
-        return tuple(found)
-
-    def _of_claim(self, claim: Claim, where: KeyPath) -> list[Comparison]:
-        if (claim.beats is None) == (claim.matches is None):
-            raise InvalidValueError(
-                where, "needs either 'beats' or 'matches', and not both.", "Example: {arm: a, beats: b}"
-            )
-        if (claim.arm is None) == (claim.contrast is None):
-            raise InvalidValueError(
-                where, "needs either 'arm' or 'contrast', and not both.", "Example: {arm: a, beats: b}"
-            )
-        kind: ClaimKind = "beats" if claim.beats is not None else "matches"
-        than = claim.beats if claim.beats is not None else claim.matches
-        metric = self._metric(claim.metric or self.study.metric, (*where, "metric"))
-        if claim.contrast is not None:
-            if than != 0 or isinstance(than, bool):
-                raise InvalidValueError(
-                    (*where, kind), f"must be 0 for a contrast, got {shown(than)}.", f"Write {kind}: 0."
-                )
-            self._check_contrast(claim.contrast, (*where, "contrast"))
-            return [self._comparison(claim.contrast, kind, metric, where)]
-        arm = self._arm(claim.arm, (*where, "arm"))
-        others = than if isinstance(than, list) else [than]
-        found = []
-        for position, other in enumerate(others):
-            place = (*where, kind, position) if isinstance(than, list) else (*where, kind)
-            if self._arm(other, place) == arm:
-                raise InvalidValueError(place, f"compares arm {arm!r} with itself.", "Name another arm.")
-            found.append(self._comparison({arm: 1.0, str(other): -1.0}, kind, metric, place))
-        return found
-
-    def _comparison(self, weights: Mapping[str, float], kind: ClaimKind, metric: Metric, where: KeyPath) -> Comparison:
-        margin = self.study.margin.get(metric.name, self.study.margin.get(metric.name.partition("@")[0]))
-        if kind == "matches" and margin is None:
-            raise InvalidValueError(
-                where,
-                f"claims that nothing that matters changes, so it needs a margin for {metric.name}.",
-                f"Add for example margin: {{{metric.name}: 0.01}}.",
-            )
-        same = (tuple(sorted(weights.items())), metric.name, kind)
-        if same in self.seen:
-            raise InvalidValueError(
-                where, "repeats an earlier claim, which would only widen every interval.", "Remove one."
-            )
-        self.seen[same] = where
-        for name in weights:
-            epochs = self.study.arm(name).recipe.train.epochs
-            if metric.epoch is not None and metric.epoch > epochs:
-                raise InvalidValueError(where, f"asks for {metric.name}, but arm {name!r} trains {epochs} epochs.")
-        plain = sorted(weights.values()) == [-1.0, 1.0] and next(iter(weights.values())) == 1.0
-        arm, than = tuple(weights) if plain else (contrast_text(weights), "0")
-        return Comparison(weights=weights, arm=arm, than=than, kind=kind, metric=metric, margin=margin)
-
-    def _check_contrast(self, weights: Mapping[str, float], where: KeyPath) -> None:
-        for name, weight in weights.items():
-            self._arm(name, (*where, name))
-            if weight == 0.0:
-                raise InvalidValueError((*where, name), "must not be 0; leave the arm out.")
-        if len(weights) < 2 or abs(sum(weights.values())) > 1e-9 * max(map(abs, weights.values())):
-            raise InvalidValueError(
-                where,
-                f"must weigh at least two arms, with weights that sum to 0, got {shown(dict(weights))}.",
-                "Example: {a: 1, b: -0.5, c: -0.5}",
-            )
-
-    def _arm(self, name: object, where: KeyPath) -> str:
-        if not isinstance(name, str) or name not in self.names:
-            raise InvalidValueError(where, f"names no arm, got {shown(name)}.", did_you_mean(name, self.names))
-        return name
-
-    def _metric(self, name: str, where: KeyPath) -> Metric:
-        try:
-            return metric_named(name)
-        except InputError as error:
-            problem, _, hint = str(error).partition(". ")
-            raise InvalidValueError(where, problem + ".", hint) from None
-
-
-def contrast_text(weights: Mapping[str, float]) -> str:
-    """A contrast as people read it: ``both − 0.5 · flip − 0.5 · crop``."""
-    text = ""
-    for name, weight in weights.items():
-        sign = ("−" if weight < 0 else "") if not text else (" − " if weight < 0 else " + ")
-        factor = "" if abs(weight) == 1 else f"{abs(weight):g} · "
-        text += f"{sign}{factor}{name}"
-    return text
