@@ -209,7 +209,8 @@ def test_a_rate_far_too_high_diverges_and_is_recorded_so():
     assert math.isfinite(record.metrics["initial_loss"])
     for split in ("val", "test"):
         assert record.metrics[f"{split}_accuracy"] == diverged.predictions[split].correct_N().mean() <= 0.3
-    assert diverged.history[-1].running_train_loss is None or diverged.history[-1].val_loss is None
+    last = diverged.history[-1]
+    assert (last.running_train_loss, last.train_loss, last.val_loss) == (None, None, None)
     assert "diverged in" in diverged.log
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from assay.training.loop import count_correct
 
-EVALUATION_BATCH = 1024
+EVALUATION_BATCH = 512
 """Examples at a time: enough to fill the arithmetic units, little enough to stay in the caches of a small network."""
 
 _TIMED_PASSES = 5

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from time import perf_counter
@@ -47,7 +47,8 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
     """Train one recipe at its seed and keep everything of it.
 
     The numbers depend on the recipe, the machine and the versions of the libraries alone: not on the process, what
-    ran in it before, or what runs beside it. Threads and global random generators are put back afterwards.
+    ran in it before, or what runs beside it. Threads and global random generators are put back afterwards; as they
+    belong to the process, a process does one run at a time.
 
     Args:
         recipe: what to train.
@@ -125,6 +126,7 @@ def _fit(recipe: Recipe, model: nn.Module, data: PreparedData) -> _Trained:
         weight_norm = global_norm([parameter.detach() for parameter in model.parameters()])
         history.append(_epoch_record(epoch, records, on_train, on_val, weight_norm, seconds))
         if not all(map(math.isfinite, (records[-1].loss, on_train.loss, on_val.loss))):
+            history[-1] = replace(history[-1], running_train_loss=None, train_loss=None, val_loss=None)
             diverged_at = {"epoch": epoch, "step": records[-1].step}
             break
     on_test = evaluate(model, test_data.inputs, test_data.labels_N)
@@ -167,14 +169,11 @@ def _metrics(trained: _Trained, inference_seconds: float, parameters: int) -> di
     on_train, on_val, on_test = (trained.evaluations[name] for name in ("train", "val", "test"))
     accuracies = [(record.val_accuracy or 0.0, -record.epoch) for record in trained.history]
     best_accuracy, minus_epoch = max(accuracies)
-    losses = {
-        "val_loss": on_val.finite_loss,
-        "test_loss": on_test.finite_loss,
-        "train_loss": on_train.finite_loss,
-        "running_train_loss": last.running_train_loss,
-    }
     return {
-        **(dict.fromkeys(losses) if trained.diverged_at else losses),
+        "val_loss": last.val_loss,
+        "test_loss": None if trained.diverged_at else on_test.finite_loss,
+        "train_loss": last.train_loss,
+        "running_train_loss": last.running_train_loss,
         "val_accuracy": on_val.accuracy,
         "best_val_accuracy": best_accuracy,
         "best_epoch": float(-minus_epoch),
