@@ -124,6 +124,10 @@ def test_the_fingerprint_of_ones_own_source_follows_options_and_what_it_says_its
         for options in ({}, {"count": 30}, {"version": "2"}, {})
     }
     assert len(prints) == 3
+    forgetful = [
+        UserData(source="own_sources:ForgetfulFingerprint", options=options) for options in ({}, {"count": 30})
+    ]
+    assert source_fingerprint(forgetful[0]) != source_fingerprint(forgetful[1])
 
 
 @pytest.mark.parametrize(
