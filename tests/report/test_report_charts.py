@@ -13,7 +13,7 @@ from synthetic_study import DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.metrics.catalogue import CATALOGUE
 from assay.report import build_page, charts
-from assay.report.charts.curves import GRID
+from assay.report.charts.curves import GRID, curve_scale
 from assay.report.charts.distribution import distribution_scale
 from assay.report.charts.scales import Scale, scale_over, tick_texts
 from assay.report.page import Page
@@ -138,8 +138,7 @@ def test_equal_values_do_not_hide_each_other(page: Page) -> None:
 def test_curves_pass_through_their_means(page: Page) -> None:
     panel = page.curves.panels[0]
     root = drawn(charts.curve_chart(panel))
-    means = [mean for curve in panel.curves for mean in curve.mean if mean is not None]
-    scale = scale_over(means, bounds=(0.0, 1.0))
+    scale = curve_scale(panel)
     lines = [node for node in root.iter("path") if node.get("class", "").startswith("line")]
     assert len(lines) == len(panel.curves)
     for line, curve in zip(lines, panel.curves, strict=True):
@@ -162,6 +161,16 @@ def test_a_curve_is_broken_where_no_seed_has_a_value() -> None:
     root = drawn(charts.curve_chart(dataclasses.replace(panel, curves=(gap,))))
     (line,) = [node for node in root.iter("path") if node.get("class", "").startswith("line")]
     assert line.attrib["d"].count("M") == 2
+
+
+def test_a_curve_axis_holds_means_and_most_of_the_bands(page: Page) -> None:
+    for panel in page.curves.panels:
+        scale = curve_scale(panel)
+        means = [mean for curve in panel.curves for mean in curve.mean if mean is not None]
+        assert all(0 <= scale.share(mean) <= 1 for mean in means)
+        wild = dataclasses.replace(panel.curves[0], deviation=(1e3,) * 40)
+        stretched = curve_scale(dataclasses.replace(panel, curves=(wild, *panel.curves[1:])))
+        assert stretched.share(max(means)) - stretched.share(min(means)) > 0.5
 
 
 def test_one_epoch_is_a_point(page: Page) -> None:

@@ -169,6 +169,9 @@ def test_the_summary_says_verdicts_first_and_then_the_arms(results: StudyResults
         assert row[-1] == str(arm.n)
     assert all(len(line) <= width for line in lines if "assay run" not in line)
     assert "\x1b" not in text
+    claims = lines[1 : lines.index("")]
+    assert claims == [line.rstrip() for line in claims]
+    assert all(line.startswith("  ") for line in claims)
 
 
 def test_names_are_not_markup_in_the_summary() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,25 @@ def test_the_command_asks_for_a_look_and_quotes_the_file(results: StudyResults) 
     assert advice is not None
     assert advice.command == "assay run 'my labs/it'\"'\"'s.yaml' --set seeds.at_most=50"
     assert 50 in LOOKS
+
+
+def test_a_file_below_the_current_folder_is_named_from_there(
+    results: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = build_page(dataclasses.replace(results, study=results.study.read_from(str(tmp_path / "labs" / "a.yaml"))))
+    assert here.source == str(Path("labs", "a.yaml"))
+    elsewhere = str(tmp_path.parent / "a.yaml")
+    assert build_page(dataclasses.replace(results, study=results.study.read_from(elsewhere))).source == elsewhere
+
+
+def test_a_study_made_in_python_has_no_command(results: StudyResults) -> None:
+    claim = dataclasses.replace(results.claims[0], verdict="undecided", more_seeds=5)
+    page = build_page(dataclasses.replace(results, study=results.study.read_from(None), claims=(claim,), runs={}))
+    assert page.source is None
+    assert page.retry is None
+    assert page.claims[0].advice is not None
+    assert page.claims[0].advice.command is None
 
 
 def test_a_study_stopped_early_is_continued_and_not_enlarged() -> None:

@@ -26,7 +26,7 @@ from assay.report.page import (
     Setting,
     Totals,
 )
-from assay.report.verdicts import claim_entry, lead, method_sentences, study_command
+from assay.report.verdicts import claim_entry, lead, method_sentences, shown_source, study_command
 from assay.studies.intervals import student_interval
 from assay.studies.results import StudyResults
 
@@ -74,7 +74,7 @@ def page_of(evidence: Evidence) -> Page:
     return Page(
         study=study.name,
         question=study.question or study.name,
-        source=study.source,
+        source=shown_source(study),
         lead=lead([claim_entry(claim, study) for claim in results.claims]),
         claims=claims,
         claim_remarks=_cut(len(results.claims), MOST_CLAIMS, "claims", "claims.csv") + metric_remark,
@@ -92,7 +92,7 @@ def page_of(evidence: Evidence) -> Page:
         diverged=tuple(_diverged(evidence)),
         run_remarks=_cut(totals.runs, MOST_RUN_ROWS, "runs", "runs.csv")
         + _cut(results.failed, MOST_FAILURES, "failed runs", "runs.csv"),
-        retry=study_command(study.source) if study.source and (results.failed or totals.missing) else None,
+        retry=study_command(study) if results.failed or totals.missing else None,
         method=method_sentences(study, len(results.claims)) if results.claims else (),
         run_metrics=(run_metrics := _run_metrics(evidence, metrics)),
         runs=_runs(evidence, run_metrics),

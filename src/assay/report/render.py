@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from assay.report import charts, words
-from assay.report.charts.curves import is_log
+from assay.report.charts.curves import curve_scale
 from assay.report.charts.distribution import distribution_scale
 from assay.report.confusions import NUMBERED_CLASSES
 from assay.report.page import Confusion, CurvePanel, Page
@@ -121,7 +121,7 @@ def _environment() -> Environment:
         colour_class=colour_class,
         curve_data=curve_data,
         distribution_scale=distribution_scale,
-        is_log=is_log,
+        curve_scale=curve_scale,
         matrix_data=matrix_data,
         words=words,
     )

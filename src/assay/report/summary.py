@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assay.metrics.catalogue import CATALOGUE, Metric
@@ -14,8 +15,7 @@ from assay.studies.claims import Verdict
 from assay.studies.results import StudyResults
 
 if TYPE_CHECKING:
-    from rich.console import Group
-    from rich.padding import Padding
+    from rich.console import Console, ConsoleOptions, Group
     from rich.table import Table
     from rich.text import Text
 
@@ -42,7 +42,7 @@ def summary(results: StudyResults) -> Group:
     from rich.text import Text
 
     entries = [claim_entry(claim, results.study) for claim in results.claims]
-    parts: list[Text | Table | Padding] = [Text(lead(entries), style="bold")]
+    parts: list[Text | Table | _Indented] = [Text(lead(entries), style="bold")]
     parts += [line for entry in entries[:MOST_CLAIMS] for line in _claim_lines(entry)]
     if len(entries) > MOST_CLAIMS:
         parts.append(Text(f"… and {len(entries) - MOST_CLAIMS} more claims in the report."))
@@ -53,8 +53,25 @@ def summary(results: StudyResults) -> Group:
     return Group(*parts)
 
 
-def _claim_lines(entry: ClaimEntry) -> Iterable[Padding]:
-    from rich.padding import Padding
+@dataclass(frozen=True)
+class _Indented:
+    """Text wrapped to the terminal with an indent before every line, and nothing behind it."""
+
+    text: Text
+    by: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Text]:
+        room = max(20, options.max_width - self.by)
+        lines = [self.text] if self.text.no_wrap else self.text.wrap(console, room)
+        for line in lines:
+            line.rstrip()
+            line.pad_left(self.by)
+            line.no_wrap = True  # it fits already, or must not be broken
+            line.overflow = "ignore"
+            yield line
+
+
+def _claim_lines(entry: ClaimEntry) -> Iterable[_Indented]:
     from rich.text import Text
 
     colour = _COLOURS[entry.verdict]
@@ -67,7 +84,7 @@ def _claim_lines(entry: ClaimEntry) -> Iterable[Padding]:
             # A command is copied: it must not be broken into lines.
             lines.append(Text(entry.advice.command, style="bold", no_wrap=True, overflow="ignore"))
     for number, line in enumerate(lines):
-        yield Padding(line, (0, 0, 0, 4 if number else 2), expand=False)
+        yield _Indented(line, by=4 if number else 2)
 
 
 def _arms_table(results: StudyResults) -> Table:

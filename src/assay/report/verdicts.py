@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from assay.report import words
 from assay.report.page import Advice, ClaimEntry
@@ -84,10 +85,21 @@ def method_sentences(study: Study, claims: int) -> tuple[str, ...]:
     )
 
 
-def study_command(study_source: str, *settings: str) -> str:
-    """The command line that runs a study file, quoted for a shell."""
-    words_of_command = ["assay", "run", study_source, *(part for text in settings for part in ("--set", text))]
-    return shlex.join(words_of_command)
+def study_command(study: Study, *settings: str) -> str | None:
+    """The command line that runs a study's file, quoted for a shell; None for a study made in Python."""
+    source = shown_source(study)
+    if source is None:
+        return None
+    return shlex.join(["assay", "run", source, *(part for text in settings for part in ("--set", text))])
+
+
+def shown_source(study: Study) -> str | None:
+    """The study's file, from the current folder if it lies below it: a report may go to people who know no other."""
+    if study.source is None:
+        return None
+    path = Path(study.source)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else study.source
 
 
 def _finite_pair(low: float | None, high: float | None) -> tuple[float | None, float | None]:
@@ -167,11 +179,10 @@ def _advice(claim: ClaimResult, study: Study) -> Advice | None:
         )
     target = next((look for look in LOOKS if look >= claim.n + claim.dropped + more), None)
     sentence = f"About {words.count(more, 'more seed')} would probably decide it.{smallest}"
-    if target is None or study.source is None:
+    if target is None:
         return Advice(sentence=sentence, command=None)
-    if target <= study.seeds.at_most:
-        return Advice(sentence=sentence, command=study_command(study.source))
-    return Advice(sentence=sentence, command=study_command(study.source, f"seeds.at_most={target}"))
+    enlarged = [f"seeds.at_most={target}"] if target > study.seeds.at_most else []
+    return Advice(sentence=sentence, command=study_command(study, *enlarged))
 
 
 def _smallest_effect(claim: ClaimResult, study: Study) -> str:

@@ -14,14 +14,14 @@ HEIGHT = 190
 BELOW = 22
 GRID = 1000
 """Units of the stretched inner drawing, each way."""
+_BAND_ROOM = 0.25
+"""Share of the height of all means by which bands may enlarge the axis, each way."""
 _Point = tuple[float, float]
 
 
 def curve_chart(panel: CurvePanel) -> Markup:
     """The chart's plotting area with its labels; names and units stand in the page around it."""
-    means = [mean for curve in panel.curves for mean in curve.mean if mean is not None]
-    log = suits_log(panel.metric, means)
-    y_scale = scale_over(means, log=log, bounds=(0.0, 1.0) if panel.metric.unit == "fraction" else None)
+    y_scale = curve_scale(panel)
     epochs = [epoch for curve in panel.curves for epoch in (curve.epochs[0], curve.epochs[-1])]
     first, last = min(epochs), max(epochs)
     x_scale = Scale(low=first, high=last) if last > first else Scale(low=first - 1, high=first + 1)
@@ -58,9 +58,30 @@ def curve_chart(panel: CurvePanel) -> Markup:
     )
 
 
-def is_log(panel: CurvePanel) -> bool:
-    """Whether the chart's vertical axis is logarithmic."""
-    return suits_log(panel.metric, [mean for curve in panel.curves for mean in curve.mean if mean is not None])
+def curve_scale(panel: CurvePanel) -> Scale:
+    """The vertical axis: it holds every mean, and the bands as far as they do not flatten the means."""
+    means = [mean for curve in panel.curves for mean in curve.mean if mean is not None]
+    low, high = min(means), max(means)
+    if suits_log(panel.metric, means):
+        reach = (high / low) ** _BAND_ROOM
+        ends = [end for end in _band_ends(panel) if end > 0]
+        inside = [min(max(end, low / reach), high * reach) for end in ends]
+        return scale_over([*means, *inside], log=True)
+    reach = (high - low) * _BAND_ROOM
+    inside = [min(max(end, low - reach), high + reach) for end in _band_ends(panel)] if reach else _band_ends(panel)
+    # A line along 100 % must not lie half outside.
+    bounds = (0.0, 1.0 + 0.01 * (1.0 - low)) if panel.metric.unit == "fraction" else None
+    return scale_over([*means, *inside], bounds=bounds)
+
+
+def _band_ends(panel: CurvePanel) -> list[float]:
+    return [
+        end
+        for curve in panel.curves
+        for mean, deviation in zip(curve.mean, curve.deviation, strict=True)
+        if mean is not None and deviation is not None
+        for end in (mean - deviation, mean + deviation)
+    ]
 
 
 def _summary(panel: CurvePanel) -> str:
