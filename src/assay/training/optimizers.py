@@ -1,4 +1,9 @@
-"""torch's optimizers, from the optimizer section of a recipe."""
+"""torch's optimizers, from the optimizer section of a recipe.
+
+SGD with momentum (Polyak 1964) and its Nesterov form (Sutskever et al. 2013), RMSProp (Tieleman and Hinton 2012), Adam
+(Kingma and Ba 2014, arXiv:1412.6980), AdamW (Loshchilov and Hutter 2017, arXiv:1711.05101). The tests write out the
+equations of each. torch's RMSProp and Adam add epsilon outside the square root.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Learning rates over training: pure functions from the step to a factor on the optimizer's rate.
 
 After the warm-up a schedule is a function of the progress u = t/T, for step t of the T steps left; its end value is
-that at u = 1, where a step after the last one would be. So no step is spent at an end value of 0.
+that at u = 1, where a step after the last one would be. So no step is spent at an end value of 0. Cosine: Loshchilov
+and Hutter 2016, arXiv:1608.03983, without restarts; one-cycle: Smith and Topin 2017, arXiv:1708.07120, in half cosines.
 """
 
 from __future__ import annotations
