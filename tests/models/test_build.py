@@ -203,6 +203,14 @@ def test_normal_has_the_weight_scale_and_leaves_normalisation_alone():
     assert not model.get_parameter("output.bias").any()
 
 
+@pytest.mark.parametrize("init", [DEFAULT, KaimingInit(name="kaiming")])
+def test_layers_of_one_shape_start_independently(init):
+    model = build(mlp(widths=[64, 64, 64]), init)
+    weights = [model.get_parameter(f"linear{number}.weight").detach().flatten() for number in (1, 2, 3)]
+    correlations = torch.corrcoef(torch.stack(weights)) - torch.eye(3)
+    assert correlations.abs().max() < 4 / math.sqrt(64 * 64)
+
+
 def test_building_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     build(mlp())

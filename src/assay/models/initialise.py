@@ -1,7 +1,7 @@
 """Initial weights, drawn from the seed's init stream: one substream per parameter name.
 
-So a network with one more layer, or another normalisation, starts its other layers at the same draws. Kaiming: He et al.
-2015, arXiv:1502.01852; Xavier: Glorot and Bengio 2010; default: as torch, a third of the variance that LeCun et al.
+So a network with one more layer, or another normalisation, starts its other layers at the same draws. Kaiming: He et
+al. 2015, arXiv:1502.01852; Xavier: Glorot and Bengio 2010; default: as torch, a third of the variance that LeCun et al.
 1998 ("Efficient BackProp") recommend.
 """
 
@@ -40,8 +40,9 @@ _Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 def initialise(model: nn.Module, init: Init, *, seed: int, activation: Activation) -> None:
     """Set the weights and biases of every linear and convolution layer; other layers stay as they were constructed.
 
-    With ``default`` weights and biases are U(−1/√fan_in, 1/√fan_in), as torch draws them. With the others biases are zero, and the weights have the standard deviation that the
-    recipe's schema states, of a normal or uniform distribution; the gain is the activation's.
+    With ``default`` weights and biases are U(−1/√fan_in, 1/√fan_in), as torch draws them. With the others biases are
+    zero, and the weights have the standard deviation that the recipe's schema states, of a normal or uniform
+    distribution; the gain is the activation's.
 
     Args:
         model: changed in place.
