@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from importlib.resources import files
 from xml.etree import ElementTree
 
 import pytest
@@ -230,13 +231,12 @@ def test_colours_meet_wcag_aa(colours: dict[str, str]) -> None:
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
 @pytest.mark.parametrize("hue", ["hit", "miss"])
 def test_numbers_can_be_read_on_every_shade(colours: dict[str, str], hue: str) -> None:
-    from assay.report.render import _asset
-
     def mixed(opacity: float) -> str:
         pairs = [(int(colours[hue][i : i + 2], 16), int(colours["paper"][i : i + 2], 16)) for i in (1, 3, 5)]
         return "#" + "".join(f"{round(a * opacity + b * (1 - opacity)):02x}" for a, b in pairs)
 
-    opacities = {int(k): float(v) for k, v in re.findall(r"\.s(\d+)\{fill-opacity:([\d.]+)\}", _asset("page.css"))}
+    style = (files("assay.report") / "templates" / "page.css").read_text(encoding="utf-8")
+    opacities = {int(k): float(v) for k, v in re.findall(r"\.s(\d+)\{fill-opacity:([\d.]+)\}", style)}
     assert sorted(opacities) == list(range(1, 11))
     for shade, opacity in opacities.items():
         text = colours["paper"] if shade > 6 else colours["ink"]

@@ -34,7 +34,7 @@ def matrix(confusion: Confusion) -> Markup:
         "svg",
         *marks,
         frame,
-        class_="matrix",
+        class_=f"matrix{_density(classes)}",
         viewBox=f"0 0 {figures(size)} {figures(size)}",
         width=figures(size),
         height=figures(size),
@@ -43,6 +43,13 @@ def matrix(confusion: Confusion) -> Markup:
         aria_label=_summary(confusion),
         data_columns=classes,
     )
+
+
+def _density(classes: int) -> str:
+    """A class that keeps numbers readable on a phone, where the matrix then scrolls rather than shrinks."""
+    if not 8 < classes <= NUMBERED_CLASSES:
+        return ""
+    return " denser" if classes > 12 else " dense"
 
 
 def _summary(confusion: Confusion) -> str:

@@ -47,13 +47,15 @@
   };
 
   // --- curves --------------------------------------------------------------------------------------------------------
-  const digits = (value, percent) =>
-    percent ? value.toFixed(1) : Math.abs(value) >= 1000 ? value.toPrecision(4) : String(Number(value.toPrecision(3)));
   const reading = (data, curve, at) => {
     const mean = curve.mean[at];
     if (mean === null) return "–";
     const spread = curve.deviation[at];
-    const text = spread === null ? digits(mean, data.percent) : `${digits(mean, data.percent)} ± ${digits(spread, data.percent)}`;
+    // Two digits of the spread, or three of the mean where there is none.
+    const shown = spread || Math.abs(mean) / 10;
+    const places = shown ? Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(shown)))) : 1;
+    const digits = (value) => value.toFixed(data.percent ? 1 : places);
+    const text = spread === null ? digits(mean) : `${digits(mean)} ± ${digits(spread)}`;
     return text.replaceAll("-", "−") + (data.percent ? " %" : "");
   };
   for (const figure of document.querySelectorAll("figure[data-chart]")) {
@@ -76,7 +78,11 @@
         const at = curve.epochs.indexOf(epoch);
         if (at < 0) continue;
         const row = table.insertRow();
-        row.append(create("td", curve.arm), create("td", reading(data, curve, at)), create("td", `n = ${curve.n[at]}`));
+        const swatch = create("span");
+        swatch.className = `swatch ${curve.colour}`;
+        const arm = create("td");
+        arm.append(swatch, curve.arm);
+        row.append(arm, create("td", reading(data, curve, at)), create("td", `n = ${curve.n[at]}`));
       }
       show(chart, x ?? box.left + share * box.width, y ?? box.top + box.height / 3, create("p", `Epoch ${epoch}`), table);
     };
@@ -139,11 +145,13 @@
     chart.addEventListener("reading-ends", leave);
     if (marks.length) {
       const columns = Number(chart.dataset.columns || 0);
-      const inOrder = columns ? Array.from(marks) : Array.from(marks).sort((a, b) => a.getBoundingClientRect().left - b.getBoundingClientRect().left);
+      const left = (mark) => mark.getBoundingClientRect().left;
+      let inOrder = null;
       chart.addEventListener("keydown", (event) => {
         const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
         if (!step) return;
         event.preventDefault();
+        inOrder ??= columns ? Array.from(marks) : Array.from(marks).sort((a, b) => left(a) - left(b));
         const at = now ? inOrder.indexOf(now) + step : 0;
         if (at >= 0 && at < inOrder.length) read(inOrder[at]);
       });
@@ -187,6 +195,12 @@
       if (cell) read(cell[0] + step[0], cell[1] + step[1]);
       else read(0, 0);
     });
+  }
+
+  // --- a link to a fold opens it -------------------------------------------------------------------------------------------
+  for (const link of document.querySelectorAll("a[href^='#']")) {
+    const target = document.getElementById(link.getAttribute("href").slice(1));
+    if (target instanceof HTMLDetailsElement) link.addEventListener("click", () => (target.open = true));
   }
 
   // --- print what is folded --------------------------------------------------------------------------------------------
