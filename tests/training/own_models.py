@@ -1,4 +1,4 @@
-"""Networks of a user's own, named by dotted path in the tests of this folder."""
+"""Networks, and a data source, of a user's own, named by dotted path in the tests of this folder."""
 
 import random
 import warnings
@@ -6,6 +6,8 @@ import warnings
 import numpy as np
 import torch
 from torch import nn
+
+from assay.data.source import Examples
 
 
 class Restless(nn.Module):
@@ -57,3 +59,22 @@ class BatchNormed(nn.Module):
 
     def forward(self, x):
         return self.layers(x)
+
+
+class Spiked:
+    """Points of which one, number 7, is so far out that no network's loss is finite on it."""
+
+    def __init__(self, spike_tests=False):
+        self.spike_tests = spike_tests
+
+    def load(self):
+        labels_N = np.arange(60) % 2
+        points_ND = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32) + 2 * labels_N[:, None]
+        points_ND[7] = (3e38, -3e38)
+        test_indices = np.arange(10) if self.spike_tests else np.arange(40, 60)
+        return Examples(
+            inputs=points_ND.astype(np.float32), labels_N=labels_N, classes=("low", "high"), test_indices=test_indices
+        )
+
+    def fingerprint(self):
+        return str(self.spike_tests)

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from assay.data.load import load_source
+from assay.data.splits import make_splits
 from assay.errors import InputError, InvalidValueError
 from assay.metrics.catalogue import CATALOGUE
 from assay.recipe.schema import Recipe
-from assay.training import prepare
+from assay.records import Run
+from assay.training import loop, prepare
+from assay.training import run as module
 from assay.training.describe import model_anatomy
 from assay.training.run import run_recipe
 
@@ -106,6 +110,8 @@ def test_metrics_agree_with_history_and_predictions(plain):
         assert predictions.probabilities_NC.dtype == np.float32
         assert predictions.labels_N.dtype == predictions.indices_N.dtype == np.int64
     assert metrics["best_val_accuracy"] == max(record.val_accuracy for record in plain.history)
+    accuracies = [record.val_accuracy for record in plain.history]
+    assert metrics["best_epoch"] == 1 + accuracies.index(max(accuracies))
     assert metrics["accuracy_gap"] == metrics["train_accuracy"] - metrics["val_accuracy"]
     assert metrics["seconds"] == pytest.approx(sum(record.seconds for record in plain.history))
     assert metrics["initial_loss"] == pytest.approx(math.log(10), rel=0.05)
@@ -117,6 +123,24 @@ def test_the_history_counts_epochs_from_1_and_steps_from_0(plain):
     assert [record.step for record in plain.history] == [17, 35, 53]
     assert all(record.lr == 0.001 for record in plain.history)
     assert plain.history[0].running_train_loss > plain.history[0].train_loss  # the weights moved meanwhile
+
+
+def test_an_epoch_averages_its_steps_by_their_examples(monkeypatch):
+    taken = []
+
+    def recorded(*arguments):
+        for record in loop.train(*arguments):
+            taken.append(record)
+            yield record
+
+    monkeypatch.setattr(module, "train", recorded)
+    last = run(train={"epochs": 2, "batch_size": 700}).history[-1]
+    steps = taken[2:]
+    assert [step.examples for step in steps] == [700, 450]
+    assert last.running_train_loss == pytest.approx((700 * steps[0].loss + 450 * steps[1].loss) / 1150)
+    assert last.running_train_accuracy == (steps[0].correct + steps[1].correct) / 1150
+    assert last.gradient_norm == pytest.approx((steps[0].gradient_norm + steps[1].gradient_norm) / 2)
+    assert (last.step, last.lr) == (steps[1].step, steps[1].lr)
 
 
 def test_the_record_says_what_was_run_on_what(plain):
@@ -222,6 +246,36 @@ def test_weights_that_overflow_from_the_start_diverge_at_the_first_step():
     assert record.metrics["initial_loss"] is None
     assert record.metrics["gradient_norm"] is None
     assert record.metrics["test_accuracy"] == 0.0
+
+
+def spiked(split: str) -> Run:
+    """A run on data with one point far out in that split."""
+    data = {"source": "own_models:Spiked", "options": {"spike_tests": split == "test"}, "normalize": "unit"}
+    section = recipe(data=data).data
+    for seed in range(30):
+        splits = make_splits(load_source(section), validation=section.validation, seed=seed)
+        if 7 in {"train": splits.train_N, "val": splits.val_N, "test": splits.test_N}[split]:
+            return run(data=data, seed=seed, train={"epochs": 2, "batch_size": 8})
+    raise LookupError(split)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_one_loss_that_is_not_finite_is_enough_and_leaves_no_final_loss(split):
+    diverged = spiked(split)
+    metrics = diverged.record.metrics
+    assert diverged.record.status == "diverged"
+    assert diverged.record.diverged_at["epoch"] == 1
+    assert {metrics[name] for name in ("train_loss", "val_loss", "test_loss", "running_train_loss")} == {None}
+    assert all(np.isfinite(array).all() for array in diverged.weights.values())
+    assert metrics["test_accuracy"] > 0.3
+    assert (diverged.predictions["val"].predicted_N() == -1).sum() == (1 if split == "val" else 0)
+
+
+def test_a_test_loss_that_is_not_finite_is_missing_and_spoils_nothing_else():
+    record = spiked("test").record
+    assert record.status == "completed"
+    assert record.metrics["test_loss"] is None
+    assert math.isfinite(record.metrics["val_loss"])
 
 
 # --- models of one's own ---------------------------------------------------------------------------------------------

@@ -63,7 +63,11 @@ def test_schedules_at_known_points():
     assert at({"name": "linear", "end": 0.5}, 30) == pytest.approx(0.85)
     assert at({"name": "exponential", "factor": 0.5}, 15) == pytest.approx(0.5**1.5)
     assert [at({"name": "step", "every": 2, "factor": 0.1}, s) for s in (19, 20, 40)] == pytest.approx([1, 0.1, 0.01])
-    assert [at({"name": "step", "every": 0.7, "factor": 0.5}, s) for s in (6, 7, 14)] == pytest.approx([1, 0.5, 0.25])
+    assert 0.07 * 100 > 7  # and yet the rate drops at step 7
+    often = {"name": "step", "every": 0.07, "factor": 0.5}
+    assert [at(often, s, steps_per_epoch=100) for s in (6, 7, 14)] == pytest.approx([1, 0.5, 0.25])
+    one_cycle = {"name": "one_cycle", "peak": 0.4, "start": 0.1, "end": 0.02}
+    assert [at(one_cycle, s) for s in (0, 20, 40, 70)] == pytest.approx([0.1, 0.55, 1.0, 0.51])
     assert at({"name": "linear", "warmup_epochs": 2.0}, 4) == pytest.approx(5 / 21)
     assert at({"name": "linear", "warmup_epochs": 2.0}, 60) == pytest.approx(0.5)
 

@@ -25,7 +25,7 @@ Schedule = Callable[[int], float]
 """From the step, counted from 0, to the learning rate."""
 
 _ROUNDING = 1e-9
-"""Of a period: keeps a drop due at step 7 there when seven tenths of ten steps come out as 7.000000000000001."""
+"""Of a period: keeps a drop due at step 7 there, though 0.07 epochs of 100 steps come out as 7.000000000000001."""
 
 
 def build_schedule(section: ScheduleSection, *, lr: float, epochs: int, steps_per_epoch: int) -> Schedule:
