@@ -354,7 +354,6 @@ def test_too_many_classes_are_listed_and_not_drawn() -> None:
     (confusion,) = page.confusions.matrices
     assert confusion.counts == ()
     assert confusion.frequent
-    assert page.confusions.drawn is False
     assert page.confusions.remarks[0].startswith("A matrix of more than 100 classes cannot be read")
 
 

@@ -38,7 +38,7 @@ def confusions(evidence: Evidence) -> Confusions:
             f"A matrix of more than {MOST_CLASSES} classes cannot be read, so only the most frequent confusions are "
             "listed; all are in confusions.csv."
         )
-    return Confusions(matrices=tuple(found), drawn=drawn, remarks=tuple(remarks))
+    return Confusions(matrices=tuple(found), remarks=tuple(remarks))
 
 
 def _confusion(arm: ArmEvidence, counted: ConfusionCounts, position: int) -> Confusion:

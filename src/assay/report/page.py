@@ -195,8 +195,6 @@ class Confusion:
 @dataclass(frozen=True, kw_only=True)
 class Confusions:
     matrices: tuple[Confusion, ...]
-    drawn: bool
-    """Whether there are few enough classes for a drawing; if not, only the most frequent confusions are listed."""
     remarks: tuple[str, ...]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,7 +15,6 @@ from assay.report.evidence import HISTORY_FIELDS, ArmEvidence, Evidence, gather
 from assay.studies.results import StudyResults
 
 Cell = str | int | float | bool | None
-_WHOLE_FIELDS = {"epoch", "step"}
 
 
 def tables(results: StudyResults) -> dict[str, str]:
@@ -40,10 +40,14 @@ def tables_of(evidence: Evidence) -> dict[str, str]:
 
 
 def _written(header: Sequence[str], rows: Iterable[Iterable[Cell]]) -> str:
+    return _csv(header, ([_inert(cell) for cell in row] for row in rows))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Iterable[Cell]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_inert(cell) for cell in row] for row in rows)
+    writer.writerows(rows)
     return text.getvalue()
 
 
@@ -121,19 +125,18 @@ def _runs(evidence: Evidence) -> str:
 
 
 def _history(evidence: Evidence) -> str:
+    """Much the longest table, so only its one column of names is looked at for formulas."""
+
     def rows() -> Iterable[list[Cell]]:
         for arm in evidence.arms:
+            name = _inert(arm.name)
             for run in arm.runs:
-                for record_F in run.history_EF.tolist():
-                    yield [arm.name, run.seed, *map(_history_cell, HISTORY_FIELDS, record_F)]
+                complete = not np.isnan(run.history_EF).any()
+                for epoch, step, *values in run.history_EF.tolist():
+                    known = values if complete else [None if math.isnan(value) else value for value in values]
+                    yield [name, run.seed, int(epoch), int(step), *known]
 
-    return _written(["arm", "seed", *HISTORY_FIELDS], rows())
-
-
-def _history_cell(name: str, value: float) -> Cell:
-    if value != value:  # not a number: missing
-        return None
-    return int(value) if name in _WHOLE_FIELDS else value
+    return _csv(["arm", "seed", *HISTORY_FIELDS], rows())
 
 
 def _confusions(evidence: Evidence) -> str:
