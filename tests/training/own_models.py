@@ -78,3 +78,16 @@ class Spiked:
 
     def fingerprint(self):
         return str(self.spike_tests)
+
+
+class BreaksInTraining(nn.Module):
+    """Gives no numbers from the fourth training step on, and sound ones whenever it is measured."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.layer = nn.Linear(64, classes)
+        self.steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return self.layer(x.flatten(1)) + (float("nan") if self.training and self.steps > 3 else 0.0)

@@ -271,6 +271,15 @@ def test_one_loss_that_is_not_finite_is_enough_and_leaves_no_final_loss(split):
     assert (diverged.predictions["val"].predicted_N() == -1).sum() == (1 if split == "val" else 0)
 
 
+def test_a_step_whose_loss_is_not_finite_ends_the_run_though_measurements_are_sound():
+    broken = run(model={"name": "own_models:BreaksInTraining"})
+    assert broken.record.status == "diverged"
+    assert broken.record.diverged_at == {"epoch": 1, "step": 3}
+    assert len(broken.history) == 1
+    assert broken.record.metrics["val_loss"] is None
+    assert broken.record.metrics["val_accuracy"] > 0.1
+
+
 def test_a_test_loss_that_is_not_finite_is_missing_and_spoils_nothing_else():
     record = spiked("test").record
     assert record.status == "completed"
