@@ -1,9 +1,11 @@
 """Contract suites: subclass one in your tests and give it your implementation.
 
 `assay.testing.stores.StoreContract` holds a run store to its promises, `assay.testing.executors.ExecutorContract` an
-executor, both with the made-up recipes and runs of `assay.testing.trials`. They need ``pip install "assay[test]"``.
+executor, both with the made-up recipes and runs of `assay.testing.trials`. The suites need ``pip install
+"assay[test]"``.
 """
 
-import pytest
+import sys
 
-pytest.register_assert_rewrite("assay.testing.executors", "assay.testing.stores")
+if "pytest" in sys.modules:  # a worker process that runs a made-up trial need not load it
+    sys.modules["pytest"].register_assert_rewrite("assay.testing.executors", "assay.testing.stores")
