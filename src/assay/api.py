@@ -215,12 +215,9 @@ def _check_user_classes(study: Study) -> None:
     """Build what a study names by dotted path once, so that one that does not fit is found at the start."""
     for arm in study.arms:
         if user_paths(arm.recipe):
-            from assay.data.load import load_source
-            from assay.models.build import build_model
+            from assay.training.describe import model_anatomy
 
-            recipe, examples = arm.recipe, load_source(arm.recipe.data)
-            shape = tuple(examples.inputs.shape[1:])
-            build_model(recipe.model, recipe.init, seed=recipe.seed, input_shape=shape, classes=len(examples.classes))
+            model_anatomy(arm.recipe)
 
 
 # --- keeping and finding studies --------------------------------------------------------------------------------------

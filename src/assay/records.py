@@ -38,8 +38,8 @@ class EpochRecord:
     """One epoch. Losses are nats per example, accuracies fractions, times seconds; None where it was not finite.
 
     ``running_*`` is averaged over the epoch's batches while the weights still move; ``train_*`` is measured on the
-    whole training split after the epoch, in evaluation mode. ``gradient_norm`` is the mean over the epoch's steps of the
-    global L2 norm; ``weight_norm`` the global L2 norm of all parameters after it. ``seconds`` is training alone,
+    whole training split after the epoch, in evaluation mode. ``gradient_norm`` is the mean over the epoch's steps of
+    the global L2 norm; ``weight_norm`` the global L2 norm of all parameters after it. ``seconds`` is training alone,
     without measuring.
     """
 

@@ -14,7 +14,6 @@ from assay.errors import InputError, InvalidValueError, shown
 
 if TYPE_CHECKING:
     from assay.models.anatomy import Anatomy
-    from assay.recipe.schema import Recipe
 
 
 @click.command("inspect")
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 def inspect_command(
     model: str, arm: str | None, input_text: str | None, classes: int | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    """Show the layers of MODEL: output shapes, parameters, multiply-accumulates.
+    """Show the layers of MODEL: output shapes, parameters, multiply-accumulates (MACs).
 
     MODEL is a study or recipe file, a model's name, or a dotted path to a class of your own.
 
@@ -44,30 +43,30 @@ def inspect_command(
     if Path(model).suffix in (".yaml", ".yml") or Path(model).is_file():
         if input_text or classes:
             raise InputError("--input and --classes belong to a model by name; a file's data decide its shape.")
-        name, recipe, input_shape, class_count = _of_file(Path(model), arm, overrides)
+        name, anatomy = _of_file(Path(model), arm, overrides)
     else:
         if arm:
             raise InputError(f"--arm belongs to a study file, got the model {model!r}.")
-        name, recipe, input_shape = model, _of_name(model, overrides), _shape(input_text or "1,28,28")
-        class_count = classes or 10
-    anatomy = _dissect(recipe, input_shape, class_count)
+        input_text = input_text or "1,28,28"
+        name, anatomy = f"{model}, input {input_text}", _of_name(model, overrides, _shape(input_text), classes or 10)
     if as_json:
         click.echo(json.dumps({"model": name, **asdict(anatomy)}, ensure_ascii=False))
     else:
-        _print(name, input_shape, anatomy)
+        _print(name, anatomy)
 
 
-def _of_file(file: Path, arm: str | None, overrides: tuple[str, ...]) -> tuple[str, Recipe, tuple[int, ...], int]:
+def _of_file(file: Path, arm: str | None, overrides: tuple[str, ...]) -> tuple[str, Anatomy]:
     from assay.api import load
-    from assay.data.load import load_source
+    from assay.training.describe import model_anatomy
 
     study = load(file, overrides)
     chosen = study.arm(arm) if arm is not None else study.arms[0]
-    examples = load_source(chosen.recipe.data)
-    return f"{study.name}: {chosen.name}", chosen.recipe, tuple(examples.inputs.shape[1:]), len(examples.classes)
+    return f"{study.name}: {chosen.name}", model_anatomy(chosen.recipe)
 
 
-def _of_name(model: str, overrides: tuple[str, ...]) -> Recipe:
+def _of_name(model: str, overrides: tuple[str, ...], input_shape: tuple[int, ...], classes: int) -> Anatomy:
+    from assay.models.anatomy import dissect
+    from assay.models.build import build_model
     from assay.recipe.overrides import set_values
     from assay.recipe.reading import Document
     from assay.recipe.schema import Recipe
@@ -75,9 +74,11 @@ def _of_name(model: str, overrides: tuple[str, ...]) -> Recipe:
     document = Document(f"model {model}", {"data": {"source": "digits"}, "model": {"name": model}})
     set_values(document, list(overrides))
     try:
-        return Recipe.model_validate(document.data)
+        recipe = Recipe.model_validate(document.data)
     except InvalidValueError as error:
         raise document.located(error) from None
+    network = build_model(recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=classes)
+    return dissect(network, input_shape)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -87,15 +88,7 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _dissect(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> Anatomy:
-    from assay.models.anatomy import dissect
-    from assay.models.build import build_model
-
-    model = build_model(recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=classes)
-    return dissect(model, input_shape)
-
-
-def _print(name: str, input_shape: tuple[int, ...], anatomy: Anatomy) -> None:
+def _print(name: str, anatomy: Anatomy) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -106,9 +99,9 @@ def _print(name: str, input_shape: tuple[int, ...], anatomy: Anatomy) -> None:
     table.add_column("kind")
     table.add_column("output", footer="")
     table.add_column("parameters", justify="right", footer=f"{anatomy.parameters:,}")
-    table.add_column("multiply-accumulates", justify="right", footer=f"{anatomy.macs:,}")
+    table.add_column("MACs", justify="right", footer=f"{anatomy.macs:,}")
     for row in anatomy.rows:
         shape = "×".join(map(str, row.output_shape)) if row.output_shape is not None else ""
         table.add_row(Text(row.name), row.kind, shape, f"{row.parameters:,}", f"{row.macs:,}")
-    click.echo(f"{name}, input {'×'.join(map(str, input_shape))}")
+    click.echo(name)
     Console().print(table)

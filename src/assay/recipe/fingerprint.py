@@ -21,7 +21,7 @@ def fingerprint(recipe: Recipe, data_fingerprint: str, sources: Mapping[str, str
 
     Args:
         recipe: the recipe, with its seed.
-        data_fingerprint: what `assay.data.sources.source_fingerprint` says of its data.
+        data_fingerprint: what `assay.data.load.source_fingerprint` says of its data.
         sources: source hash of each class of the user's own, by dotted path.
 
     Returns:
