@@ -205,7 +205,7 @@ def test_a_parent_killed_in_the_middle_of_writing(store: Path, undisturbed: dict
 def test_ctrl_c_stops_at_once_cleanly_and_the_study_goes_on(
     store: Path, undisturbed: dict[str, Run], chance: random.Random, to_whom: str
 ) -> None:
-    for _ in range(3):
+    for _ in range(2):
         conducting = Conducting(store)
         conducting.wait_for("RunStarted")
         time.sleep(chance.uniform(0.0, 0.4))
@@ -238,15 +238,14 @@ def test_two_processes_on_one_store_compute_each_run_once(store: Path, undisturb
 def test_one_of_two_processes_killed_and_the_other_takes_its_runs_over(
     store: Path, undisturbed: dict[str, Run], chance: random.Random
 ) -> None:
-    for _ in range(2):
-        victim, survivor = Conducting(store), Conducting(store)
-        victim.wait_for("LookStarted")
-        time.sleep(chance.uniform(0.0, 0.3))
-        victim.kill()
-        code, lines, errors = survivor.end()
-        assert (code, errors) == (0, "")
-        done, cached, failed = map(int, lines[-1].split())
-        assert (done + cached, failed) == (RUNS["made-up"], 0)
+    victim, survivor = Conducting(store), Conducting(store)
+    victim.wait_for("RunFinished")
+    time.sleep(chance.uniform(0.0, 0.2))
+    victim.kill()
+    code, lines, errors = survivor.end()
+    assert (code, errors) == (0, "")
+    done, cached, failed = map(int, lines[-1].split())
+    assert (done + cached, failed) == (RUNS["made-up"], 0)
     assert_whole(store, undisturbed)
 
 
@@ -286,11 +285,10 @@ def test_a_full_disk_keeps_whole_runs_says_so_and_goes_on_when_there_is_room(
 def test_training_killed_and_conducted_again_gives_the_same_bits(
     store: Path, undisturbed_training: dict[str, Run], chance: random.Random
 ) -> None:
-    for _ in range(2):
-        conducting = Conducting(store, "training")
-        conducting.wait_for("RunFinished")
-        time.sleep(chance.uniform(0.0, 0.2))
-        conducting.kill()
-        assert_every_run_present_is_whole(store, undisturbed_training)
+    conducting = Conducting(store, "training")
+    conducting.wait_for("RunFinished")
+    time.sleep(chance.uniform(0.0, 0.2))
+    conducting.kill()
+    assert_every_run_present_is_whole(store, undisturbed_training)
     conduct_to_the_end(store, "training")
     assert_whole(store, undisturbed_training)

@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -102,13 +101,6 @@ def huge_trial(recipe: Recipe, *, megabytes: int) -> Run:
 def unsendable_trial(recipe: Recipe) -> Run:
     """A run that cannot be pickled."""
     return Run(record=made_up_run(recipe).record, preprocessing={"function": lambda: None})
-
-
-def counting_trial(recipe: Recipe, *, folder: Path) -> Run:
-    """Leaves one file per attempt, so that a test can count them."""
-    attempts = len(list(folder.glob(f"{recipe.seed}-*")))
-    (folder / f"{recipe.seed}-{recipe.model.model_dump().get('dropout')}-{os.getpid()}-{attempts}").touch()
-    return made_up_run(recipe)
 
 
 def unlucky_trial(recipe: Recipe, *, misfortunes: Mapping[int, Misfortune]) -> Run:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from assay.errors import InputError, StoreError, shown
 
+_ATTEMPTS = 5
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SAFE_NAME = re.compile(r"\w[\w.\-]{0,199}(?<!\.)")
@@ -93,7 +94,9 @@ class WorkFolder:
 
     def publish(self, files: Mapping[str, bytes], destination: Path) -> bool:
         """Make ``destination`` a folder of these files, whole or not at all; False when something stands there."""
-        for attempts_left in (4, 3, 2, 1, 0):
+        attempt = 0
+        while True:
+            attempt += 1
             aside = self._fresh("writing")
             try:
                 aside.mkdir(parents=True)
@@ -103,7 +106,7 @@ class WorkFolder:
                 make_folder(destination.parent)
                 aside.rename(destination)
             except FileNotFoundError:  # cleared by a new holder of the lease
-                if not attempts_left:
+                if attempt == _ATTEMPTS:
                     raise
             except OSError:
                 if destination.exists():
@@ -115,7 +118,6 @@ class WorkFolder:
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
                 self._remove_if_empty()
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def discard(self, folder: Path) -> None:
         """Remove a folder so that no reader ever sees a part of it; nothing happens when it is not there."""

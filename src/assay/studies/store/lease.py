@@ -11,6 +11,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from assay.studies.store.contract import Lease
 
 LEASE_FILE = "lease"
+_ATTEMPTS = 5
 
 
 class FolderLease(Lease):
@@ -28,7 +29,9 @@ class FolderLease(Lease):
             folder: the run's work folder; created if need be.
             finished: whether the run exists, so that the lease will never be needed again.
         """
-        for attempts_left in (4, 3, 2, 1, 0):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 # A lease may be released by another thread than the one that took it.
@@ -37,11 +40,10 @@ class FolderLease(Lease):
             except Timeout:
                 return None
             except FileNotFoundError:  # the folder was removed by the last holder since it was made
-                if not attempts_left:
+                if attempt == _ATTEMPTS:
                     raise
             else:
                 return cls(lock, finished)
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def release(self) -> None:
         """Give the lease back, and remove its file once the run exists.
