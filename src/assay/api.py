@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -18,7 +19,7 @@ from assay.recipe.schema import Recipe
 from assay.recipe.user_code import check_path, source_hash, user_paths
 from assay.records import FailedRun, Run
 from assay.studies.design import Study, single_run, slug
-from assay.studies.events import Event, StudyEnded
+from assay.studies.events import Event, LookStarted, StudyEnded
 from assay.studies.executors.contract import Executor
 from assay.studies.results import StudyResults
 from assay.studies.runner import conduct
@@ -136,12 +137,15 @@ def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
         check_path(path)
     save_study(study, store)
     factory = functools.partial(make_executor, study, settings)
-    for event in conduct(
-        study, fingerprint=fingerprint_of, store=store, executor=factory, fail_fast=settings.fail_fast
-    ):
-        if isinstance(event, StudyEnded):
-            save_fingerprints(event.results, store)
-        yield event
+    with contextlib.closing(
+        conduct(study, fingerprint=fingerprint_of, store=store, executor=factory, fail_fast=settings.fail_fast)
+    ) as events:
+        for event in events:
+            if isinstance(event, LookStarted):
+                save_fingerprints(
+                    study, event.seeds, store
+                )  # before its runs, so that an interrupted study has a report
+            yield event
 
 
 def study_user_paths(study: Study) -> tuple[str, ...]:
@@ -247,11 +251,14 @@ def _differ(owner: Path, other: Path) -> bool:
     return owner.is_file() and owner.read_bytes() != other.read_bytes()
 
 
-def save_fingerprints(results: StudyResults, store: Store) -> None:
+def save_fingerprints(study: Study, seeds: int, store: Store) -> None:
     """Keep which runs a study stands on, so that its report can be rebuilt from the store alone."""
-    by_arm = {arm: {str(seed): name for seed, name in seeds.items()} for arm, seeds in results.fingerprints.items()}
-    text = json.dumps({"source": results.study.source, "fingerprints": by_arm}, indent=1, ensure_ascii=False)
-    store.save_study(results.study.name, {RUNS_FILE: text + "\n"})
+    by_arm = {
+        arm.name: {recipe.seed: fingerprint_of(recipe) for recipe in map(arm.recipe_at, range(seeds))}
+        for arm in study.arms
+    }
+    text = json.dumps({"source": study.source, "fingerprints": by_arm}, indent=1, ensure_ascii=False)
+    store.save_study(study.name, {RUNS_FILE: text + "\n"})
 
 
 def stored_study(name: str, store: Store) -> Study:

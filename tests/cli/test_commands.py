@@ -290,3 +290,6 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_continue(tmp_path):
     assert all(
         FolderStore(tmp_path / "assay-runs").get(name) for name in FolderStore(tmp_path / "assay-runs").fingerprints()
     )
+    unfinished = json.loads(assay(tmp_path, "list", "--json").stdout)["studies"]
+    assert [(study["study"], study["runs"]) for study in unfinished] == [("study", kept)]
+    assert Path(assay(tmp_path, "report", "study").stdout.strip()).exists()

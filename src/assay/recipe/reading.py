@@ -6,6 +6,7 @@ values. Scalars follow the core schema of YAML 1.2.2, section 10.3.2, so ``1e-3`
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)")
 _MAX_DIGITS = 400
+_LINE_BREAKS = ("\x85", "\u2028", "\u2029")
+"""Characters that YAML's emitter leaves bare, and readers fold into spaces."""
 
 
 @dataclass
@@ -240,11 +243,18 @@ class _Builder:
 
 
 def dump(data: Mapping[str, Any]) -> str:
-    """Write plain data as YAML that `parse` reads back."""
+    """Write plain data as YAML that `parse` reads back.
+
+    Raises:
+        ValueError, TypeError: the data is not what JSON can hold.
+    """
+    # Through JSON, so that no object appears twice: a repeated one would be written as an alias, which readers refuse.
+    plain = json.dumps(data, ensure_ascii=False)
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order
+    writer.allow_unicode = not any(mark in plain for mark in _LINE_BREAKS)  # else escape them
     writer.width = 100
     text = StringIO()
-    writer.dump(dict(data), text)
+    writer.dump(json.loads(plain), text)
     return text.getvalue()

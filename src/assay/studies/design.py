@@ -27,6 +27,9 @@ from assay.studies.claims import Comparison
 from assay.studies.declared import MAX_CLAIMS, Claim, expand_claims
 from assay.studies.looks import is_look, nearest_look
 
+_SLUG_BYTES = 200
+"""File systems take names of 255 bytes, and a letter may take four."""
+
 
 class Seeds(Section):
     """How many seeds each arm gets: at least the first look's, at most the last one's."""
@@ -161,7 +164,8 @@ def single_run(recipe: Recipe, name: str) -> Study:
 
 def slug(text: str) -> str:
     """Lower-case letters and digits of any script, joined by hyphens: ``Digits/Dropout`` gives ``digits-dropout``."""
-    return re.sub(r"[\W_]+", "-", text.lower()).strip("-")[:100].strip("-")
+    words = re.sub(r"[\W_]+", "-", text.lower()).strip("-")
+    return words.encode()[:_SLUG_BYTES].decode(errors="ignore").strip("-")
 
 
 def _check_seeds(seeds: Seeds) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.recipe.reading import dump
 from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord
 
 RECIPE = "recipe.yaml"
@@ -33,8 +34,6 @@ LOG = "log.txt"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 
-_LINE_BREAKS = ("\x85", "\u2028", "\u2029")
-"""Characters that YAML's emitter leaves bare, and readers fold into spaces."""
 _EPOCH_FIELDS = frozenset(field.name for field in fields(EpochRecord))
 _FAILURE_FIELDS = frozenset(field.name for field in fields(FailedRun))
 
@@ -126,17 +125,7 @@ def _refuse_objects(what: str, arrays: Mapping[str, Array]) -> None:
 
 
 def _recipe_yaml(record: RunRecord) -> bytes:
-    from ruamel.yaml import YAML
-
-    # Through JSON, so that no object appears twice: a repeated one would be written as an alias, which readers refuse.
-    text = json.dumps(record.recipe, ensure_ascii=False, allow_nan=False)
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order
-    yaml.allow_unicode = not any(mark in text for mark in _LINE_BREAKS)  # else escape them
-    buffer = io.BytesIO()
-    yaml.dump(json.loads(text), buffer)
-    return f"# The recipe of run {record.fingerprint}, every field with its value.\n".encode() + buffer.getvalue()
+    return _text(f"# The recipe of run {record.fingerprint}, every field with its value.\n{dump(record.recipe)}")
 
 
 def _json(data: Any, *, indent: int | None = 1) -> bytes:
