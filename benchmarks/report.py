@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.records import EpochRecord, Predictions, Run, RunRecord
-from assay.report import build_page, render, write
+from assay.reports import build_page, render, write
 from assay.studies.design import Study
 from assay.studies.results import StudyResults
 from assay.studies.store.contract import StoredRun

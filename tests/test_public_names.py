@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,11 @@ HEAVY = ["torch", "torchvision", "sklearn", "scipy", "numpy", "pydantic", "rich"
 def test_every_public_name_exists(name):
     assert getattr(assay, name) is not None
     assert name in dir(assay)
+
+
+def test_no_room_of_the_house_takes_a_public_name():
+    rooms = {path.stem for path in Path(assay.__file__).parent.iterdir()}
+    assert not rooms & set(assay.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error():

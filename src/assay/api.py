@@ -311,7 +311,7 @@ def report(results: StudyResults | Study | str, store: str | os.PathLike[str] = 
         results: what `run` returned, or a study or the name of one that the store holds.
         store: the folder of the run store.
     """
-    from assay.report.writer import write
+    from assay.reports.writer import write
 
     keeper = FolderStore(Path(store))
     if not isinstance(results, StudyResults):

@@ -23,7 +23,7 @@ def report_command(study: str | None, store: Path, as_csv: bool, as_json: bool) 
     on a copied store too.
     """
     from assay.api import report, stored_results
-    from assay.report.tables import tables
+    from assay.reports.tables import tables
     from assay.studies.store.folder import FolderStore
 
     keeper = FolderStore(store)

@@ -110,7 +110,7 @@ def _command(file: Path, overrides: Sequence[str], store: Path) -> str:
 
 
 def _announce(study: Study, settings: Settings) -> None:
-    from assay.api import study_user_paths
+    from assay.api import jobs_for, study_user_paths
     from assay.studies.power import smallest_effect_at
 
     def say(text: str) -> None:
@@ -130,8 +130,11 @@ def _announce(study: Study, settings: Settings) -> None:
         say(f"With at most {seeds.at_most} seeds no claim can be decided: the first look is at 3.")
     for path in study_user_paths(study):
         say(f"Uses your own class {path}: its module will be imported.")
-    if study.times_runs and (settings.jobs or 2) > 1:
+    jobs = jobs_for(study, settings.jobs)
+    if study.times_runs:
         say("A claim is about time, so runs go one at a time.")
+    elif settings.jobs is not None and jobs < settings.jobs:
+        say(f"--jobs {settings.jobs} would need more cores than there are; {jobs} at a time.")
 
 
 def _conduct(study: Study, settings: Settings, again: str, *, quiet: bool) -> StudyEnded:
@@ -161,7 +164,7 @@ def _report(ended: StudyEnded, store: Path, *, to_stderr: bool) -> Path:
     from rich.console import Console
 
     from assay.api import report
-    from assay.report.summary import summary
+    from assay.reports.summary import summary
 
     page = report(ended.results, store)
     Console(stderr=to_stderr).print(summary(ended.results))

@@ -1,6 +1,6 @@
 """What a lab report says, as plain data: numbers and strings, no markup.
 
-`assay.report.build.build_page` computes a `Page`; `assay.report.render.render` sets it as HTML. Whatever can be wrong
+`assay.reports.build.build_page` computes a `Page`; `assay.reports.render.render` sets it as HTML. Whatever can be wrong
 about a number can so be tested without reading HTML. Effects and metrics are in the metric's own unit (accuracies as
 fractions, times in seconds).
 """

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from assay.metrics.catalogue import CATALOGUE, Metric
-from assay.report.confusions import confusions
-from assay.report.curves import curves
-from assay.report.evidence import ArmEvidence, Evidence, gather
-from assay.report.page import (
+from assay.reports.confusions import confusions
+from assay.reports.curves import curves
+from assay.reports.evidence import ArmEvidence, Evidence, gather
+from assay.reports.page import (
     ArmEntry,
     Distribution,
     DistributionRow,
@@ -26,7 +26,7 @@ from assay.report.page import (
     Setting,
     Totals,
 )
-from assay.report.verdicts import claim_entry, lead, method_sentences, shown_source, study_command
+from assay.reports.verdicts import claim_entry, lead, method_sentences, shown_source, study_command
 from assay.studies.intervals import student_interval
 from assay.studies.results import StudyResults
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assay.metrics.catalogue import CATALOGUE, Metric
-from assay.report import words
-from assay.report.build import estimate
-from assay.report.page import ClaimEntry
-from assay.report.verdicts import claim_entry, lead
+from assay.reports import words
+from assay.reports.build import estimate
+from assay.reports.page import ClaimEntry
+from assay.reports.verdicts import claim_entry, lead
 from assay.studies.claims import Verdict
 from assay.studies.results import StudyResults
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from assay.report.evidence import ArmEvidence, ConfusionCounts, Evidence
-from assay.report.page import ConfusedPair, Confusion, Confusions
+from assay.reports.evidence import ArmEvidence, ConfusionCounts, Evidence
+from assay.reports.page import ConfusedPair, Confusion, Confusions
 
 MOST_CLASSES = 100
 """Beyond it a matrix has cells too small to see."""

@@ -6,10 +6,10 @@ import math
 
 from markupsafe import Markup
 
-from assay.report import words
-from assay.report.charts.svg import element, figures
-from assay.report.confusions import NUMBERED_CLASSES
-from assay.report.page import Confusion
+from assay.reports import words
+from assay.reports.charts.svg import element, figures
+from assay.reports.confusions import NUMBERED_CLASSES
+from assay.reports.page import Confusion
 
 SHADES = 10
 _LONGEST_NAME = 14

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from assay.errors import StoreError
-from assay.report.build import page_of
-from assay.report.evidence import gather
-from assay.report.render import render
-from assay.report.tables import tables_of
+from assay.reports.build import page_of
+from assay.reports.evidence import gather
+from assay.reports.render import render
+from assay.reports.tables import tables_of
 from assay.studies.results import StudyResults
 
 PAGE = "report.html"

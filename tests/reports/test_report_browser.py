@@ -11,7 +11,7 @@ import pytest
 from synthetic_study import BASE, DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.metrics.catalogue import CATALOGUE
-from assay.report import words, write
+from assay.reports import words, write
 from assay.studies.design import Study
 from assay.studies.results import StudyResults
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from assay.report import words
-from assay.report.charts.scales import Scale, scale_over, suits_log, tick_texts
-from assay.report.charts.svg import element, figures, percent
-from assay.report.page import Curve, CurvePanel
-from assay.report.palette import colour_class
+from assay.reports import words
+from assay.reports.charts.scales import Scale, scale_over, suits_log, tick_texts
+from assay.reports.charts.svg import element, figures, percent
+from assay.reports.page import Curve, CurvePanel
+from assay.reports.palette import colour_class
 
 HEIGHT = 190
 BELOW = 22

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.report import words
-from assay.report.page import Advice, ClaimEntry
+from assay.reports import words
+from assay.reports.page import Advice, ClaimEntry
 from assay.studies.claims import ClaimResult, Comparison
 from assay.studies.design import Study
 from assay.studies.looks import ALPHA, LOOKS

@@ -3,11 +3,11 @@
 Everything is computed from stored runs, without any training framework, so a page can be made again anywhere.
 """
 
-from assay.report.build import build_page
-from assay.report.page import Page
-from assay.report.render import render
-from assay.report.summary import summary
-from assay.report.tables import tables
-from assay.report.writer import write
+from assay.reports.build import build_page
+from assay.reports.page import Page
+from assay.reports.render import render
+from assay.reports.summary import summary
+from assay.reports.tables import tables
+from assay.reports.writer import write
 
 __all__ = ["Page", "build_page", "render", "summary", "tables", "write"]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from assay.report import words
-from assay.report.charts.scales import Scale, scale_over, tick_texts
-from assay.report.charts.svg import element, figures, percent
-from assay.report.page import ClaimEntry
+from assay.reports import words
+from assay.reports.charts.scales import Scale, scale_over, tick_texts
+from assay.reports.charts.svg import element, figures, percent
+from assay.reports.page import ClaimEntry
 
 HEIGHT = 62
 AXIS = 20

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from synthetic_study import BASE, DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.records import FailedRun
-from assay.report import build_page, render, words
-from assay.report.render import embedded_json
+from assay.reports import build_page, render, words
+from assay.reports.render import embedded_json
 from assay.studies.design import Study
 from assay.studies.results import StudyResults
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from assay.metrics.catalogue import Metric
-from assay.report import words
+from assay.reports import words
 
 _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
 

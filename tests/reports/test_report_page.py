@@ -16,9 +16,9 @@ from scipy.special import stdtrit
 from synthetic_study import DROPOUT, ENVIRONMENT, Behaviour, MemoryRun, dropout_study, make_results, make_run
 
 from assay.records import FailedRun
-from assay.report import build, build_page, curves
-from assay.report.build import estimate, value_text
-from assay.report.page import Page
+from assay.reports import build, build_page, curves
+from assay.reports.build import estimate, value_text
+from assay.reports.page import Page
 from assay.studies.design import Study
 from assay.studies.looks import LOOKS
 from assay.studies.results import StudyResults

@@ -17,7 +17,7 @@ from synthetic_study import DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.errors import StoreError
 from assay.records import FailedRun
-from assay.report import build_page, render, summary, tables, write
+from assay.reports import build_page, render, summary, tables, write
 from assay.studies.results import StudyResults
 
 
@@ -194,7 +194,7 @@ def test_long_lists_are_cut_and_said_in_the_summary() -> None:
 
 def test_reporting_loads_no_training_framework() -> None:
     code = (
-        "import sys, assay.report, assay.report.charts; "
+        "import sys, assay.reports, assay.reports.charts; "
         "heavy = ('torch', 'torchvision', 'sklearn', 'matplotlib', 'scipy.stats', 'rich'); "
         "print([name for name in heavy if name in sys.modules])"
     )

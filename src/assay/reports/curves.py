@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.metrics.catalogue import CATALOGUE, Metric
-from assay.report.evidence import ArmEvidence, Evidence
-from assay.report.page import Curve, CurvePanel, Curves
+from assay.reports.evidence import ArmEvidence, Evidence
+from assay.reports.page import Curve, CurvePanel, Curves
 
 MOST_CURVES = 24
 """Curves in one panel; beyond it none could be told from another."""

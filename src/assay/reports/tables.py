@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from assay.metrics.catalogue import CATALOGUE, Metric
-from assay.report.build import estimate, value_text
-from assay.report.evidence import HISTORY_FIELDS, ArmEvidence, Evidence, gather
+from assay.reports.build import estimate, value_text
+from assay.reports.evidence import HISTORY_FIELDS, ArmEvidence, Evidence, gather
 from assay.studies.results import StudyResults
 
 Cell = str | int | float | bool | None

@@ -17,12 +17,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from assay.report import charts, words
-from assay.report.charts.curves import curve_scale
-from assay.report.charts.distribution import distribution_scale
-from assay.report.confusions import NUMBERED_CLASSES
-from assay.report.page import Confusion, CurvePanel, Page
-from assay.report.palette import ARM_COLOURS, DARK, LIGHT, PRINT, colour_class, variables
+from assay.reports import charts, words
+from assay.reports.charts.curves import curve_scale
+from assay.reports.charts.distribution import distribution_scale
+from assay.reports.confusions import NUMBERED_CLASSES
+from assay.reports.page import Confusion, CurvePanel, Page
+from assay.reports.palette import ARM_COLOURS, DARK, LIGHT, PRINT, colour_class, variables
 
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
@@ -90,7 +90,7 @@ def _digest(text: str) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return files("assay.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("assay.reports").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @cache
@@ -109,7 +109,7 @@ def _style() -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("assay.report", "templates"),
+        loader=PackageLoader("assay.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from synthetic_study import DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.metrics.catalogue import CATALOGUE
-from assay.report import build_page, charts
-from assay.report.charts.curves import GRID, curve_scale
-from assay.report.charts.distribution import distribution_scale
-from assay.report.charts.scales import Scale, scale_over, tick_texts
-from assay.report.page import Page
-from assay.report.palette import ARM_COLOURS, DARK, LIGHT, PRINT, colour_class
+from assay.reports import build_page, charts
+from assay.reports.charts.curves import GRID, curve_scale
+from assay.reports.charts.distribution import distribution_scale
+from assay.reports.charts.scales import Scale, scale_over, tick_texts
+from assay.reports.page import Page
+from assay.reports.palette import ARM_COLOURS, DARK, LIGHT, PRINT, colour_class
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_numbers_can_be_read_on_every_shade(colours: dict[str, str], hue: str) -
         pairs = [(int(colours[hue][i : i + 2], 16), int(colours["paper"][i : i + 2], 16)) for i in (1, 3, 5)]
         return "#" + "".join(f"{round(a * opacity + b * (1 - opacity)):02x}" for a, b in pairs)
 
-    style = (files("assay.report") / "templates" / "page.css").read_text(encoding="utf-8")
+    style = (files("assay.reports") / "templates" / "page.css").read_text(encoding="utf-8")
     opacities = {int(k): float(v) for k, v in re.findall(r"\.s(\d+)\{fill-opacity:([\d.]+)\}", style)}
     assert sorted(opacities) == list(range(1, 11))
     for shade, opacity in opacities.items():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.metrics.catalogue import CATALOGUE, metric_named
-from assay.report import words
+from assay.reports import words
 
 ACCURACY, LOSS, SECONDS = CATALOGUE["val_accuracy"], CATALOGUE["val_loss"], CATALOGUE["seconds"]
 
