@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from assay.errors import InputError, InvalidValueError, RunFailedError, did_you_mean
+from assay.errors import InputError, InvalidValueError, RunFailedError
 from assay.recipe.fingerprint import fingerprint
 from assay.recipe.overrides import set_values
-from assay.recipe.reading import Document, dump, parse, read_document
+from assay.recipe.reading import Document, read_document
 from assay.recipe.schema import Recipe
 from assay.recipe.user_code import check_path, source_hash, user_paths
-from assay.records import FailedRun, Run
+from assay.records import Run
+from assay.studies.archive import keep_fingerprints, keep_study, kept_results
 from assay.studies.design import Study, single_run, slug
 from assay.studies.events import Event, LookStarted, StudyEnded
 from assay.studies.executors.contract import Executor
 from assay.studies.results import StudyResults
 from assay.studies.runner import conduct
-from assay.studies.store.contract import Store, StoredRun
 from assay.studies.store.folder import FolderStore
-from assay.studies.verdicts import judge
 
 DEFAULT_STORE = Path("assay-runs")
 ExecutorName = Literal["processes", "inline"]
-
-STUDY_FILE = "study.yaml"
-RUNS_FILE = "runs.json"
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -135,22 +130,28 @@ def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
     store = FolderStore(settings.store)
     for path in study_user_paths(study):
         check_path(path)
-    save_study(study, store)
+    keep_study(study, store)
     factory = functools.partial(make_executor, study, settings)
     with contextlib.closing(
         conduct(study, fingerprint=fingerprint_of, store=store, executor=factory, fail_fast=settings.fail_fast)
     ) as events:
         for event in events:
-            if isinstance(event, LookStarted):
-                save_fingerprints(
-                    study, event.seeds, store
-                )  # before its runs, so that an interrupted study has a report
+            if isinstance(event, LookStarted):  # before its runs, so that an interrupted study has a report
+                keep_fingerprints(study, fingerprints_of(study, event.seeds), store)
             yield event
 
 
 def study_user_paths(study: Study) -> tuple[str, ...]:
     """The dotted paths of all the user's own classes in a study, each once."""
     return tuple(dict.fromkeys(path for arm in study.arms for path in user_paths(arm.recipe)))
+
+
+def fingerprints_of(study: Study, seeds: int) -> dict[str, dict[int, str]]:
+    """The fingerprint of each arm's first ``seeds`` runs, by arm and seed."""
+    return {
+        arm.name: {recipe.seed: fingerprint_of(recipe) for recipe in map(arm.recipe_at, range(seeds))}
+        for arm in study.arms
+    }
 
 
 def fingerprint_of(recipe: Recipe) -> str:
@@ -224,84 +225,7 @@ def _check_user_classes(study: Study) -> None:
             model_anatomy(arm.recipe)
 
 
-# --- keeping and finding studies --------------------------------------------------------------------------------------
-
-
-def save_study(study: Study, store: Store) -> None:
-    """Keep the study, as resolved, in the store.
-
-    Raises:
-        InputError: another study file has the same name in this store.
-    """
-    kept = store.study_file(study.name, RUNS_FILE)
-    owner = json.loads(kept).get("source") if kept else None
-    if owner and study.source and owner != study.source and _differ(Path(owner), Path(study.source)):
-        raise InputError(
-            f"study name {study.name!r} is taken in this store by {owner}. Give one of the two another name: key, "
-            "or choose another --store."
-        )
-    files = {STUDY_FILE: dump(study.resolved())}
-    if kept is None:
-        files[RUNS_FILE] = json.dumps({"source": study.source, "fingerprints": {}}) + "\n"
-    store.save_study(study.name, files)
-
-
-def _differ(owner: Path, other: Path) -> bool:
-    """Whether the file that owns a name still exists, and says something else: not merely moved or copied."""
-    return owner.is_file() and owner.read_bytes() != other.read_bytes()
-
-
-def save_fingerprints(study: Study, seeds: int, store: Store) -> None:
-    """Keep which runs a study stands on, so that its report can be rebuilt from the store alone."""
-    by_arm = {
-        arm.name: {recipe.seed: fingerprint_of(recipe) for recipe in map(arm.recipe_at, range(seeds))}
-        for arm in study.arms
-    }
-    text = json.dumps({"source": study.source, "fingerprints": by_arm}, indent=1, ensure_ascii=False)
-    store.save_study(study.name, {RUNS_FILE: text + "\n"})
-
-
-def stored_study(name: str, store: Store) -> Study:
-    """A study as it was kept in the store.
-
-    Raises:
-        InputError: the store holds no such study.
-        StoreError: the study's files are damaged.
-    """
-    text = store.study_file(name, STUDY_FILE)
-    if text is None:
-        names = store.studies()
-        known = did_you_mean(name, names) if names else "It holds no study yet: start with `assay run FILE`."
-        raise InputError(f"the store holds no study {name!r}. {known}")
-    data, _ = parse(text, f"{name}/{STUDY_FILE}")
-    kept = store.study_file(name, RUNS_FILE)
-    return Study.model_validate(data).read_from(json.loads(kept).get("source") if kept else None)
-
-
-def stored_results(name: str, store: Store) -> StudyResults:
-    """A study with whatever the store holds of it, judged anew. Trains nothing and needs no data."""
-    study = stored_study(name, store)
-    kept = json.loads(store.study_file(name, RUNS_FILE) or "{}").get("fingerprints", {})
-    fingerprints = {arm.name: {int(s): f for s, f in kept.get(arm.name, {}).items()} for arm in study.arms}
-    runs: dict[str, dict[int, StoredRun]] = {arm.name: {} for arm in study.arms}
-    failures: dict[str, dict[int, FailedRun]] = {arm.name: {} for arm in study.arms}
-    for arm, by_seed in fingerprints.items():
-        for seed, name_of_run in by_seed.items():
-            stored = store.get(name_of_run)
-            failure = None if stored else store.failure(name_of_run)
-            if stored:
-                runs[arm][seed] = stored
-            elif failure:
-                failures[arm][seed] = failure
-    claims = judge(
-        study.comparisons,
-        runs,
-        failures,
-        first_seeds={arm.name: arm.first_seed for arm in study.arms},
-        at_least=study.seeds.at_least,
-        at_most=study.seeds.at_most,
-    )
-    return StudyResults(study=study, runs=runs, failures=failures, claims=claims, fingerprints=fingerprints)
+# --- reporting --------------------------------------------------------------------------------------------------------
 
 
 def report(results: StudyResults | Study | str, store: str | os.PathLike[str] = DEFAULT_STORE) -> Path:
@@ -315,5 +239,5 @@ def report(results: StudyResults | Study | str, store: str | os.PathLike[str] = 
 
     keeper = FolderStore(Path(store))
     if not isinstance(results, StudyResults):
-        results = stored_results(results if isinstance(results, str) else results.name, keeper)
+        results = kept_results(results if isinstance(results, str) else results.name, keeper)
     return write(results, keeper.study_folder(results.study.name))

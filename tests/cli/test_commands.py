@@ -129,6 +129,23 @@ def test_list_shows_studies_and_runs(finished):
     assert "Did you mean" in assay(folder, "list", "stuyd", code=2).stderr
 
 
+def test_a_study_that_cannot_be_read_hides_no_other(finished, tmp_path):
+    folder, _ = finished
+    shutil.copytree(folder / "assay-runs", tmp_path / "assay-runs")
+    (tmp_path / "assay-runs" / "studies" / "broken").mkdir()
+    (tmp_path / "assay-runs" / "studies" / "broken" / "study.yaml").write_text("base: [")
+    listed = assay(tmp_path, "list").stdout
+    assert "broken  cannot be read: broken/study.yaml, line 1: is not valid YAML" in listed
+    assert "study  Does width help on circles?" in listed
+
+
+def test_reports_of_all_studies_are_one_json_object(finished):
+    folder, ended = finished
+    (line,) = assay(folder, "report", "--json").stdout.splitlines()
+    (study,) = json.loads(line)["studies"]
+    assert study["claims"] == json.loads(ended.stdout)["claims"]
+
+
 def test_check_fails_when_a_claim_is_not_supported(finished):
     folder, _ = finished
     assay(folder, "run", "study.yaml", "--check", "--quiet")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from assay.cli.options import json_option, store_option
+from assay.errors import AssayError
 
 if TYPE_CHECKING:
     from assay.studies.results import StudyResults
+    from assay.studies.store.contract import Store
 
 
 @click.command("list")
@@ -20,14 +22,14 @@ if TYPE_CHECKING:
 @json_option
 def list_command(study: str | None, store: Path, as_json: bool) -> None:
     """Show the studies the store holds; with STUDY, its runs."""
-    from assay.api import stored_results
+    from assay.studies.archive import kept_results
     from assay.studies.store.folder import FolderStore
 
     keeper = FolderStore(store)
     if study is None:
-        rows = [_study_row(stored_results(name, keeper)) for name in keeper.studies()]
+        rows = [_study_row(name, keeper) for name in keeper.studies()]
     else:
-        rows = _run_rows(stored_results(study, keeper))
+        rows = _run_rows(kept_results(study, keeper))
     if as_json:
         key = "studies" if study is None else "runs"
         click.echo(json.dumps({key: rows}, ensure_ascii=False))
@@ -40,9 +42,15 @@ def list_command(study: str | None, store: Path, as_json: bool) -> None:
         _print_table(rows)
 
 
-def _study_row(results: StudyResults) -> dict[str, object]:
+def _study_row(name: str, store: Store) -> dict[str, object]:
+    from assay.studies.archive import kept_results
+
+    try:
+        results = kept_results(name, store)
+    except AssayError as error:  # one study that cannot be read does not hide the others
+        return {"study": name, "error": str(error)}
     return {
-        "study": results.study.name,
+        "study": name,
         "arms": len(results.study.arms),
         "runs": sum(map(len, results.runs.values())),
         "failed": results.failed,
@@ -54,6 +62,8 @@ def _study_row(results: StudyResults) -> dict[str, object]:
 
 
 def _study_lines(row: dict[str, object]) -> str:
+    if "error" in row:
+        return f"{row['study']}  cannot be read: {row['error']}"
     failed = f", {row['failed']} failed" if row["failed"] else ""
     return (
         f"{row['study']}  {row['question']}\n"

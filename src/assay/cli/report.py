@@ -22,31 +22,25 @@ def report_command(study: str | None, store: Path, as_csv: bool, as_json: bool) 
     The page is report.html, with its tables as CSV in a folder beside it. Trains nothing and needs no data, so it works
     on a copied store too.
     """
-    from assay.api import report, stored_results
+    from assay.api import report
+    from assay.cli.outcome import outcome
     from assay.reports.tables import tables
+    from assay.studies.archive import kept_results
     from assay.studies.store.folder import FolderStore
 
     keeper = FolderStore(store)
     names = [study] if study is not None else list(keeper.studies())
     if not names:
         raise InputError(f"the store {store} holds no study yet: start with `assay run FILE`.")
+    outcomes = []
     for name in names:
-        results = stored_results(name, keeper)
+        results = kept_results(name, keeper)
         page = report(results, store)
-        if as_json:
-            stored = sum(map(len, results.runs.values()))
-            click.echo(
-                json.dumps(
-                    {
-                        "study": name,
-                        "runs": {"done": 0, "cached": stored, "failed": results.failed},
-                        "claims": [claim.to_json() for claim in results.claims],
-                        "report": str(page),
-                    },
-                    ensure_ascii=False,
-                )
-            )
-        elif as_csv:
+        stored = sum(map(len, results.runs.values()))
+        outcomes.append(outcome(results, page, done=0, cached=stored, failed=results.failed))
+        if as_csv:
             click.echo(tables(results)["claims.csv"], nl=False)
-        else:
+        elif not as_json:
             click.echo(page)
+    if as_json:
+        click.echo(json.dumps(outcomes[0] if study is not None else {"studies": outcomes}, ensure_ascii=False))

@@ -73,6 +73,7 @@ def run_command(
       assay run labs/digits/dropout.yaml --set base.train.epochs=10 --set seeds.at_most=5
     """
     from assay.api import Settings, load
+    from assay.cli.outcome import outcome
 
     study = load(file, overrides)
     settings = Settings(
@@ -91,7 +92,8 @@ def run_command(
     if ended.failed:
         _list_failures(ended, again, store)
     if as_json:
-        click.echo(json.dumps(_as_json(ended, page), ensure_ascii=False, allow_nan=False))
+        result = outcome(ended.results, page, done=ended.done, cached=ended.cached, failed=ended.failed)
+        click.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
     if ended.failed:
         raise RunFailedError(f"{ended.failed} of the study's runs failed; everything else was kept.")
     unsupported = [str(claim.comparison) for claim in ended.results.claims if not claim.supported]
@@ -181,12 +183,3 @@ def _list_failures(ended: StudyEnded, again: str, store: Path) -> None:
     if len(failures) > _FAILURES_SHOWN:
         click.echo(f"  … and {len(failures) - _FAILURES_SHOWN} more", err=True)
     click.echo(f"To retry:\n  {again}", err=True)
-
-
-def _as_json(ended: StudyEnded, page: Path) -> dict[str, object]:
-    return {
-        "study": ended.results.study.name,
-        "runs": {"done": ended.done, "cached": ended.cached, "failed": ended.failed},
-        "claims": [claim.to_json() for claim in ended.results.claims],
-        "report": str(page),
-    }

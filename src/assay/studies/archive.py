@@ -1,0 +1,120 @@
+"""Studies as a store keeps them: what was asked, and which runs answer it.
+
+    study.yaml   the study as resolved, overrides included
+    runs.json    the file it came from, and the fingerprint of every run by arm and seed
+
+With these a report can be rebuilt from the store alone, without data, training framework or the study's own file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assay.errors import InputError, StoreError, did_you_mean
+from assay.recipe.reading import dump, parse
+from assay.records import FailedRun
+from assay.studies.design import Study
+from assay.studies.results import StudyResults
+from assay.studies.store.contract import Store, StoredRun
+from assay.studies.verdicts import judge
+
+STUDY_FILE = "study.yaml"
+RUNS_FILE = "runs.json"
+
+
+def keep_study(study: Study, store: Store) -> None:
+    """Keep a study before it is conducted.
+
+    Raises:
+        InputError: another study file has the same name in this store.
+        StoreError: the store cannot be read or written.
+    """
+    owner = _kept_runs(study.name, store).get("source")
+    if owner and study.source and owner != study.source and _differ(Path(owner), Path(study.source)):
+        raise InputError(
+            f"study name {study.name!r} is taken in this store by {owner}. Give one of the two another name: key, "
+            "or choose another --store."
+        )
+    files = {STUDY_FILE: dump(study.resolved())}
+    if store.study_file(study.name, RUNS_FILE) is None:
+        files[RUNS_FILE] = _runs_text(study, {})
+    store.save_study(study.name, files)
+
+
+def keep_fingerprints(study: Study, fingerprints: Mapping[str, Mapping[int, str]], store: Store) -> None:
+    """Keep which runs a study stands on, by arm and seed."""
+    store.save_study(study.name, {RUNS_FILE: _runs_text(study, fingerprints)})
+
+
+def kept_study(name: str, store: Store) -> Study:
+    """A study as it was kept.
+
+    Raises:
+        InputError: the store holds no such study, or one that this version cannot read.
+    """
+    text = store.study_file(name, STUDY_FILE)
+    if text is None:
+        names = store.studies()
+        known = did_you_mean(name, names) if names else "It holds no study yet: start with `assay run FILE`."
+        raise InputError(f"the store holds no study {name!r}. {known}")
+    data, _ = parse(text, f"{name}/{STUDY_FILE}")
+    return Study.model_validate(data).read_from(_kept_runs(name, store).get("source"))
+
+
+def kept_results(name: str, store: Store) -> StudyResults:
+    """A study with whatever the store holds of it, judged anew. Trains nothing and needs no data.
+
+    Raises:
+        InputError: the store holds no such study, or one that this version cannot read.
+        StoreError: a file of it is damaged.
+    """
+    study = kept_study(name, store)
+    kept = _kept_runs(name, store).get("fingerprints", {})
+    fingerprints = {arm.name: {int(seed): f for seed, f in kept.get(arm.name, {}).items()} for arm in study.arms}
+    runs: dict[str, dict[int, StoredRun]] = {arm.name: {} for arm in study.arms}
+    failures: dict[str, dict[int, FailedRun]] = {arm.name: {} for arm in study.arms}
+    for arm, by_seed in fingerprints.items():
+        for seed, fingerprint in by_seed.items():
+            run = store.get(fingerprint)
+            failure = None if run else store.failure(fingerprint)
+            if run:
+                runs[arm][seed] = run
+            elif failure:
+                failures[arm][seed] = failure
+    claims = judge(
+        study.comparisons,
+        runs,
+        failures,
+        first_seeds={arm.name: arm.first_seed for arm in study.arms},
+        at_least=study.seeds.at_least,
+        at_most=study.seeds.at_most,
+    )
+    return StudyResults(study=study, runs=runs, failures=failures, claims=claims, fingerprints=fingerprints)
+
+
+def _differ(owner: Path, other: Path) -> bool:
+    """Whether the file that owns a name still exists, and says something else: not merely moved or copied."""
+    return owner.is_file() and owner.read_bytes() != other.read_bytes()
+
+
+def _runs_text(study: Study, fingerprints: Mapping[str, Mapping[int, str]]) -> str:
+    content = {"source": study.source, "fingerprints": fingerprints}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _kept_runs(name: str, store: Store) -> dict[str, Any]:
+    text = store.study_file(name, RUNS_FILE)
+    if text is None:
+        return {}
+    try:
+        kept = json.loads(text)
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict):
+        raise StoreError(
+            f"{RUNS_FILE} of study {name!r} is damaged. Remove it and run the study's file again; runs are not lost."
+        )
+    return kept
