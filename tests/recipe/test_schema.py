@@ -26,8 +26,12 @@ def recipe(**sections: Any) -> Recipe:
         ({"model": None}, "model must be a mapping with the key 'name', got None."),
         ({"model": {"name": 3}}, "model has an unknown name, got 3."),
         ({"data": {"source": "digit"}}, 'Did you mean "digits"?'),
-        ({"model": {"name": "lenet5", "widths": [1]}}, "model.widths is not a known key."),
-        ({"model": {"name": "mlp", "dropuot": 0.1}}, 'model.dropuot is not a known key.\n  Did you mean "dropout"?'),
+        ({"model": {"name": "lenet5", "widths": [1]}}, "model.widths is not a known key of lenet5."),
+        ({"optimizer": {"momentum": 0.9}}, "optimizer.momentum is not a known key of adam.\n  Valid: beta1, beta2"),
+        (
+            {"model": {"name": "mlp", "dropuot": 0.1}},
+            'model.dropuot is not a known key of mlp.\n  Did you mean "dropout"?',
+        ),
         ({"model": {"name": "mlp", "dropout": 1}}, "model.dropout must be less than 1.0, got 1."),
         ({"model": {"name": "mlp", "dropout": float("nan")}}, "model.dropout must be a finite number, got nan."),
         ({"model": {"name": "mlp", "widths": [64, 0]}}, "model.widths[1] must be at least 1, got 0."),
@@ -66,6 +70,11 @@ def test_mistakes_are_explained(sections, message):
 def test_several_mistakes_are_counted():
     with pytest.raises(InvalidValueError, match=r"train.epochs must be at least 1, got 0\.\n  \(1 more problem"):
         recipe(train={"epochs": 0, "batch_size": -1})
+
+
+def test_a_section_that_names_no_variant_means_the_default_one():
+    assert recipe(loss={"label_smoothing": 0.1}) == recipe(loss={"name": "cross_entropy", "label_smoothing": 0.1})
+    assert recipe(optimizer={"lr": 0.1}, schedule={}, init={}) == recipe(optimizer={"name": "adam", "lr": 0.1})
 
 
 def test_missing_sections_are_named():

@@ -124,7 +124,10 @@ def test_a_single_recipe_is_a_study_of_one_run():
     [
         ({"armss": {}}, 'armss is not a known key.\n  Did you mean "arms"?'),
         ({"arms": {}}, "arms is missing: a study needs at least one arm"),
-        ({"arms": {"a": {"model.dropuot": 1}}}, 'arms.a.model.dropuot is not a known key.\n  Did you mean "dropout"?'),
+        (
+            {"arms": {"a": {"model.dropuot": 1}}},
+            'arms.a.model.dropuot is not a known key of mlp.\n  Did you mean "dropout"?',
+        ),
         ({"arms": {"a": {"model.dropout": 2}}}, "arms.a.model.dropout must be less than 1.0, got 2."),
         (
             {"arms": {"a": {"model": {"name": "mlp", "widths": [0]}}}},

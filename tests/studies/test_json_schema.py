@@ -43,5 +43,9 @@ def test_mistakes_are_marked(validator, mistake):
 
 
 def test_numbers_of_seeds_and_own_options_are_allowed(validator):
-    study = {"seeds": 5, "arms": {"a": {"model.options.width": 3, "extends": "b"}, "b": None}}
+    study = {
+        "seeds": 5,
+        "base": {"loss": {"label_smoothing": 0.1}, "optimizer": {"lr": 1}},
+        "arms": {"a": {"model.options.width": 3, "extends": "b"}, "b": None},
+    }
     assert not list(validator.iter_errors(study))

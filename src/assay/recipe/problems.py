@@ -73,7 +73,9 @@ def _explain(detail: ErrorDetails, models: list[type[BaseModel]]) -> tuple[str, 
     if kind == "extra_forbidden":
         names = [field.alias or name for model in models for name, field in model.model_fields.items()]
         wrong = detail["loc"][-1]
-        return "is not a known key.", did_you_mean(wrong, names)
+        variants = [str(tag) for model in models for tag in _tags(model)]
+        of_what = f" of {variants[0]}" if len(variants) == 1 and variants != ["user"] else ""
+        return f"is not a known key{of_what}.", did_you_mean(wrong, names)
     if kind == "missing":
         return "is missing; it has no default.", ""
     if kind in _VARIANT_ERRORS:

@@ -334,6 +334,16 @@ class Train(Section):
     precision: Literal["float32", "float64"] = "float32"
 
 
+def _with_default_variants(data: dict[str, Any]) -> dict[str, Any]:
+    """A section that sets keys but names no variant means the default one: ``loss: {label_smoothing: 0.1}``."""
+    named = dict(data)
+    for section, variant in default_variants().items():
+        value = named.get(section)
+        if isinstance(value, dict) and "name" not in value:
+            named[section] = {"name": variant, **value}
+    return named
+
+
 class Recipe(Section):
     """Everything that decides the numbers of one run."""
 
@@ -350,7 +360,7 @@ class Recipe(Section):
     @classmethod
     def _explain(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Recipe:
         try:
-            recipe: Recipe = handler(data)
+            recipe: Recipe = handler(_with_default_variants(data) if isinstance(data, dict) else data)
         except ValidationError as error:
             raise invalid_value((), error=error, schema=cls) from None
         return recipe
@@ -378,3 +388,9 @@ class Recipe(Section):
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, as plain JSON data; saved with the run."""
         return self.model_dump(mode="json")
+
+
+def default_variants() -> dict[str, str]:
+    """The sections that have a default variant, with its name."""
+    defaults = {section: field.default for section, field in Recipe.model_fields.items()}
+    return {section: default.name for section, default in defaults.items() if hasattr(default, "name")}

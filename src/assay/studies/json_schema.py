@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from assay.metrics.catalogue import CATALOGUE
 from assay.recipe.problems import models_in
-from assay.recipe.schema import Recipe
+from assay.recipe.schema import Recipe, default_variants
 from assay.studies.design import Study
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +28,9 @@ def study_schema() -> dict[str, Any]:
     sections = {name: section for name, section in recipe["properties"].items() if name != "seed"}
     keys = {key: {"description": text} if text else {} for key, text in _dotted_keys(Recipe, "")}
     keys = {key: value for key, value in keys.items() if key != "seed"}
+    for section in default_variants():
+        default = type(Recipe.model_fields[section].default).__name__
+        definitions[default]["required"] = []  # a section without a name means its default variant
     properties = schema["properties"]
     changes: dict[str, Any] = {
         "type": "object",
