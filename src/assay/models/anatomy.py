@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT_NAME = "(model)"
@@ -106,7 +107,8 @@ def _own_parameters(model: nn.Module) -> dict[nn.Module, int]:
 def _run(model: nn.Module, example: Tensor) -> dict[nn.Module, _Tally]:
     """Call the model once and tally every module it calls, in the order of first call.
 
-    Gradients stay on: without them torch's attention layers take a fused path that the counter does not see.
+    Gradients stay on and attention is computed by plain products: torch's fused paths hide from the counter, which of
+    them depends on its version.
     """
     counter = FlopCounterMode(display=False)
     tallies: dict[nn.Module, _Tally] = {}
@@ -132,7 +134,7 @@ def _run(model: nn.Module, example: Tensor) -> dict[nn.Module, _Tally]:
             removers.append(module.register_forward_hook(leave).remove)
         for remove in removers:
             stack.callback(remove)
-        with torch.enable_grad(), counter:
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             model(example)
     return tallies
 
