@@ -133,6 +133,13 @@ def test_arms_with_their_own_seeds_are_paired_by_index():
     assert result.correlation is None
 
 
+def test_an_arm_that_does_not_vary_correlates_with_nothing():
+    for right in range(300, 330):  # some of these differ from their own mean by rounding
+        constant = np.full(12, right / EXAMPLES)
+        assert judge_pair(constant, constant).correlation is None
+        assert judge_pair(0.9 + WOBBLE[:12], constant).correlation is None
+
+
 def test_contradicting_looks_are_reported_not_decided():
     a = np.concatenate([[0.4, 0.6, 0.5], 100.0 + WOBBLE, np.full(480, 100.0)])
     comparison = claim(metric="val_loss", margin=0.001)

@@ -204,16 +204,17 @@ def _new_data(
 
 
 def _correlation(comparison: Comparison, pairs: Pairs, evidence: Evidence) -> float | None:
-    """Pearson correlation of the two arms' values over the pairs at hand."""
+    """Pearson correlation of the two arms' values over the pairs at hand; None where either does not vary."""
     plain = sorted(comparison.weights.values()) == [-1.0, 1.0]
     if not plain or not evidence.share_seeds(tuple(comparison.weights)):
         return None
     x_P, y_P = pairs.values_AP[:, ~np.isnan(pairs.effects_P)]
-    if x_P.size < 3:
+    # Equal values can differ from their own mean by rounding, which would correlate perfectly.
+    if x_P.size < 3 or any(np.ptp(v_P) <= 1e-12 * np.abs(v_P).max() for v_P in (x_P, y_P)):
         return None
     x_P, y_P = x_P - x_P.mean(), y_P - y_P.mean()
-    scale = math.sqrt(float(x_P @ x_P) * float(y_P @ y_P))
-    return None if scale == 0.0 else max(-1.0, min(1.0, float(x_P @ y_P) / scale))
+    scale = math.sqrt(float(x_P @ x_P)) * math.sqrt(float(y_P @ y_P))
+    return max(-1.0, min(1.0, float(x_P @ y_P) / scale))
 
 
 def _notes(comparison: Comparison, seeds: int, decision: _Decision, evidence: Evidence) -> tuple[str, ...]:
