@@ -313,6 +313,18 @@ def test_claims_at_an_epoch_take_their_values_from_the_history() -> None:
     assert page.arms[0].estimates[0].mean == pytest.approx(np.mean(np.array(values, dtype=float)))
 
 
+@pytest.mark.parametrize("name", ["val_accuracy@20", "val_loss@20"])
+def test_claims_and_arms_agree_on_a_run_that_diverged_before_the_epoch(name: str) -> None:
+    study = dropout_study(claims=[{"arm": "dropout 0.5", "beats": "plain", "metric": name}])
+    results = make_results(study, {"plain": Behaviour(accuracy=0.9, diverging_seeds=[1])}, seeds=3)
+    page = build_page(results)
+    metric = page.metrics[0]
+    values = [metric.value(run.record.metrics, run.history()) for run in results.runs["plain"].values()]
+    assert [run.values[0] for run in page.runs if run.arm == "plain"] == values
+    assert (values[1] is None) == (metric.unit == "nats")
+    assert page.arms[0].estimates[0].n == sum(value is not None for value in values)
+
+
 def test_a_study_without_any_run_still_makes_a_page() -> None:
     page = build_page(make_results(dropout_study(), seeds=0))
     assert page.totals.runs == 0

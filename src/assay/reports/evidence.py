@@ -35,10 +35,13 @@ class RunEvidence:
         return column_E
 
     def value(self, metric: Metric) -> float | None:
-        """A metric of this run; None when it is missing."""
+        """A metric of this run as verdicts see it; None when it is missing."""
         if metric.epoch is None:
             return self.record.metrics.get(metric.name)
-        at_epoch = self.column(metric.name.partition("@")[0])[self.column("epoch") == metric.epoch]
+        epochs_E, values_E = self.column("epoch"), self.column(metric.name.partition("@")[0])
+        at_epoch = values_E[epochs_E == metric.epoch]
+        if not at_epoch.size and metric.unit == "fraction":  # it diverged earlier: its last predictions count
+            at_epoch = values_E[-1:]
         return float(at_epoch[0]) if at_epoch.size and np.isfinite(at_epoch[0]) else None
 
 
