@@ -66,7 +66,9 @@ def test_tick_texts_carry_unit_and_sign() -> None:
     assert tick_texts(CATALOGUE["val_accuracy"], [0.85, 0.9, 0.95]) == ["85", "90", "95"]
     assert tick_texts(CATALOGUE["val_accuracy"], [-0.005, 0.0, 0.005], signed=True) == ["−0.5", "0.0", "+0.5"]
     assert tick_texts(CATALOGUE["val_loss"], [0.02, 0.1, 1.0, 2.0]) == ["0.02", "0.1", "1", "2"]
-    assert tick_texts(CATALOGUE["seconds"], [2e-6, 4e-6]) == ["2.0e−06", "4.0e−06"]
+    assert tick_texts(CATALOGUE["seconds"], [2e-6, 4e-6]) == ["2 µs", "4 µs"]
+    assert tick_texts(CATALOGUE["seconds"], [-0.2, 0.0, 0.2], signed=True) == ["−200 ms", "0 ms", "+200 ms"]
+    assert tick_texts(CATALOGUE["val_loss"], [2e-6, 4e-6]) == ["2.0e−06", "4.0e−06"]
 
 
 def test_a_forest_plot_draws_effect_intervals_margin_and_zero(page: Page) -> None:

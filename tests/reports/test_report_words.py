@@ -22,6 +22,11 @@ ACCURACY, LOSS, SECONDS = CATALOGUE["val_accuracy"], CATALOGUE["val_loss"], CATA
         (LOSS, -0.0482, 0.027, "−0.048 nats"),
         (LOSS, 12.3, 4.0, "+12.3 nats"),
         (SECONDS, 1.25, 0.3, "+1.25 s"),
+        (SECONDS, -0.031, 0.24, "−31 ms"),
+        (SECONDS, 0.0, 0.0, "0.00 s"),
+        (CATALOGUE["inference_seconds"], 4.9e-7, 8.2e-7, "+0.49 µs"),
+        (LOSS, -5.452e11, 1.5e12, "−5.45e+11 nats"),
+        (LOSS, 3e-9, 1e-9, "+3.00e−09 nats"),
         (CATALOGUE["parameters"], 1200.0, None, "+1,200"),
     ],
 )
@@ -32,6 +37,10 @@ def test_effects(metric: object, value: float, spread: float | None, text: str) 
 def test_bounds_and_margins() -> None:
     assert words.bounds(ACCURACY, -0.141, -0.105) == "[−14.1, −10.5]"
     assert words.bounds(LOSS, -0.075, 0.021) == "[−0.075, +0.021]"
+    assert words.bounds(SECONDS, -0.27, 0.21) == "[−270, +210] ms"
+    assert words.bounds(CATALOGUE["inference_seconds"], -3.1e-7, 1.29e-6) == "[−0.31, +1.29] µs"
+    assert words.bounds(LOSS, -2e12, 9.7e11) == "[−2.00e+12, +9.70e+11]"
+    assert words.margin(SECONDS, 0.01) == "±10 ms"
     assert words.margin(ACCURACY, 0.01) == "±1.0 point"
     assert words.margin(ACCURACY, 0.005) == "±0.5 points"
     assert words.margin(ACCURACY, 0.0025) == "±0.25 points"
@@ -48,6 +57,8 @@ def test_bounds_and_margins() -> None:
         (LOSS, 0.1724, 0.0036, "0.1724 ± 0.0036"),
         (SECONDS, 3.41, 0.2, "3.41 ± 0.20 s"),
         (CATALOGUE["inference_seconds"], 4.1e-6, 1e-7, "4.10 ± 0.10 µs"),
+        (LOSS, 545228301373.0, 1.5138e12, "5.45e+11 ± 1.51e+12"),
+        (LOSS, 2e-8, 1e-8, "2.00e−08 ± 1.00e−08"),
         (LOSS, None, None, "–"),
     ],
 )
@@ -105,3 +116,9 @@ def test_counts_agree_in_number() -> None:
     assert words.count(1, "run") == "1 run"
     assert words.count(1204, "run") == "1,204 runs"
     assert words.count(2, "prediction was", "predictions were") == "2 predictions were"
+
+
+def test_huge_values_stay_short() -> None:
+    assert words.value(LOSS, 2.7261e12, 0.001) == "2.73e+12"
+    assert words.value(LOSS, 0.25, 0.001) == "0.2500"
+    assert words.value(CATALOGUE["parameters"], 61_706_000.0) == "61,706,000"

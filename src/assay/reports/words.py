@@ -10,7 +10,9 @@ from assay.metrics.catalogue import Metric
 MINUS = "−"
 MISSING = "–"
 
-_EFFECT_UNIT = {"nats": "nats", "seconds": "s", "count": "", "norm": "", "fraction": "points"}
+_EFFECT_UNIT = {"nats": "nats", "count": "", "norm": "", "fraction": "points"}
+_SMALLEST, _LARGEST = 1e-5, 1e6
+"""Losses and norms between these are written out."""
 _DURATIONS = ((86_400.0, "d", 3_600.0, "h"), (3_600.0, "h", 60.0, "min"), (60.0, "min", 1.0, "s"))
 
 
@@ -29,38 +31,55 @@ def decimals_for(spread: float | None, most: int = 6) -> int:
     return max(0, min(most, 1 - math.floor(math.log10(spread))))
 
 
-def _scale(metric: Metric) -> float:
-    return 100.0 if metric.unit == "fraction" else 1.0
+def _scale(metric: Metric, extent: float) -> tuple[float, str]:
+    """What to multiply differences up to ``extent`` by, and the unit they then have."""
+    if metric.unit == "seconds":
+        size, unit = seconds_scale(extent)
+        return 1.0 / size, unit
+    return 100.0 if metric.unit == "fraction" else 1.0, _EFFECT_UNIT[metric.unit]
 
 
 def _effect_decimals(metric: Metric, spread: float | None, value: float) -> int:
+    """Decimals of a difference; value and spread are scaled already."""
     if metric.unit == "fraction":
-        return max(1, decimals_for(None if spread is None else spread * 100.0, most=2))
+        return max(1, decimals_for(spread, most=2))
     return decimals_for(spread if spread else (abs(value) / 10.0 or None))
 
 
+def _readable(metric: Metric, amount: float, decimals: int, extent: float, *, signed: bool = False) -> str:
+    """A number with those decimals; in powers of ten where all its neighbours up to ``extent`` are huge or tiny."""
+    if metric.unit not in {"nats", "norm"} or amount == 0 or _SMALLEST <= extent < _LARGEST:
+        return number(amount, decimals, signed=signed)
+    return f"{MINUS if amount < 0 else '+' if signed else ''}{abs(amount):.2e}".replace("-", MINUS)
+
+
 def effect(metric: Metric, value: float, spread: float | None = None) -> str:
-    """A signed difference with its unit, accuracies in percentage points: ``−12.3 points``."""
-    decimals = _effect_decimals(metric, spread, value)
-    return _with_unit(metric, number(value * _scale(metric), decimals, signed=True))
+    """A signed difference with its unit, accuracies in percentage points: ``−12.3 points``, ``+41 µs``."""
+    extent = max(abs(value), spread or 0.0)
+    scale, unit = _scale(metric, extent)
+    decimals = _effect_decimals(metric, None if spread is None else spread * scale, value * scale)
+    return _with_unit(unit, _readable(metric, value * scale, decimals, extent, signed=True))
 
 
 def bounds(metric: Metric, low: float, high: float) -> str:
-    """An interval of differences, without unit: ``[−14.1, −10.5]``."""
-    decimals = _effect_decimals(metric, (high - low) / 2, high)
-    return "[" + ", ".join(number(end * _scale(metric), decimals, signed=True) for end in (low, high)) + "]"
+    """An interval of differences: ``[−14.1, −10.5]``; with its unit only where that varies: ``[+38, +44] µs``."""
+    extent = max(abs(low), abs(high))
+    scale, unit = _scale(metric, extent)
+    decimals = _effect_decimals(metric, (high - low) / 2 * scale, high * scale)
+    text = ", ".join(_readable(metric, end * scale, decimals, extent, signed=True) for end in (low, high))
+    return f"[{text}] {unit}" if metric.unit == "seconds" else f"[{text}]"
 
 
 def margin(metric: Metric, value: float) -> str:
     """A margin with its unit and the digits it was given: ``±1.0 point``."""
-    scaled = value * _scale(metric)
+    scale, unit = _scale(metric, value)
+    scaled = value * scale
     fewest = 1 if metric.unit == "fraction" else 0
     decimals = next((d for d in range(fewest, 8) if math.isclose(round(scaled, d), scaled, rel_tol=1e-9)), 8)
-    return "±" + _with_unit(metric, number(scaled, decimals))
+    return "±" + _with_unit(unit, number(scaled, decimals))
 
 
-def _with_unit(metric: Metric, text: str) -> str:
-    unit = _EFFECT_UNIT[metric.unit]
+def _with_unit(unit: str, text: str) -> str:
     if unit in {"points", "nats"} and text.lstrip(f"+{MINUS}").rstrip("0").rstrip(".") == "1":
         unit = unit[:-1]
     return f"{text} {unit}" if unit else text
@@ -76,7 +95,7 @@ def value(metric: Metric, amount: float | None, spread: float | None = None) -> 
         return f"{number(amount * 100.0, max(1, decimals_for(spread and spread * 100.0, most=2)))} %"
     if metric.unit == "count":
         return number(amount, 0 if float(amount).is_integer() else 1)
-    return significant(amount) if spread is None else number(amount, decimals_for(spread))
+    return significant(amount) if spread is None else _readable(metric, amount, decimals_for(spread), abs(amount))
 
 
 def plus_minus(metric: Metric, mean: float | None, half_width: float | None) -> str:
@@ -86,14 +105,15 @@ def plus_minus(metric: Metric, mean: float | None, half_width: float | None) -> 
     if half_width is None:
         return value(metric, mean)
     if metric.unit == "seconds":
-        scale, unit = _seconds_scale(max(abs(mean), 1e-12))
+        scale, unit = seconds_scale(abs(mean))
         decimals = decimals_for(half_width / scale, most=2)
         return f"{number(mean / scale, decimals)} ± {number(half_width / scale, decimals)} {unit}"
-    scale = _scale(metric)
+    extent = max(abs(mean), half_width)
+    scale, _ = _scale(metric, extent)
     decimals = decimals_for(half_width * scale, most=2 if metric.unit in {"fraction", "count"} else 6)
     if metric.unit == "fraction":
         decimals = max(1, decimals)
-    text = f"{number(mean * scale, decimals)} ± {number(half_width * scale, decimals)}"
+    text = " ± ".join(_readable(metric, amount * scale, decimals, extent) for amount in (mean, half_width))
     return f"{text} %" if metric.unit == "fraction" else text
 
 
@@ -116,12 +136,13 @@ def seconds(amount: float) -> str:
             return f"{whole} {name} {rest} {smaller_name}" if rest else f"{whole} {name}"
     if amount == 0:
         return "0 s"
-    scale, unit = _seconds_scale(amount)
+    scale, unit = seconds_scale(amount)
     return f"{significant(amount / scale, 2 if amount / scale < 100 else 3)} {unit}"
 
 
-def _seconds_scale(amount: float) -> tuple[float, str]:
-    if amount >= 1.0:
+def seconds_scale(amount: float) -> tuple[float, str]:
+    """The unit that suits a time, in seconds and by name: ``(1e-3, "ms")``; seconds for none at all."""
+    if amount >= 1.0 or amount == 0:
         return 1.0, "s"
     return (1e-3, "ms") if amount >= 1e-3 else (1e-6, "µs")
 

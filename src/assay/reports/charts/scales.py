@@ -71,7 +71,12 @@ def suits_log(metric: Metric, values: Iterable[float]) -> bool:
 
 
 def tick_texts(metric: Metric, ticks: list[float], *, signed: bool = False) -> list[str]:
-    """The numbers beside an axis: accuracies in per cent (or points), the rest as they are."""
+    """The numbers beside an axis: accuracies in per cent (or points), times with their unit, the rest as they are."""
+    if metric.unit == "seconds":
+        size, unit = words.seconds_scale(max((abs(tick) for tick in ticks), default=0.0))
+        scaled = [tick / size for tick in ticks]
+        decimals = max((_decimals(tick) for tick in scaled), default=0)
+        return [f"{words.number(tick, decimals, signed=signed)} {unit}" for tick in scaled]
     factor = 100.0 if metric.unit == "fraction" else 1.0
     scaled = [tick * factor for tick in ticks]
     largest = max((abs(tick) for tick in scaled), default=0.0)
