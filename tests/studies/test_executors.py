@@ -223,3 +223,33 @@ def noisy_then_killed(recipe: Recipe) -> Run:
     if recipe.seed == 0:
         return noisy_trial(recipe)
     os._exit(1)
+
+
+@pytest.mark.parametrize("from_stdin", [False, True], ids=["a file", "standard input"])
+def test_a_program_without_a_main_guard_is_not_begun_anew_in_its_workers(tmp_path: Path, from_stdin: bool) -> None:
+    program = (
+        "from assay.studies.executors.processes import ProcessExecutor\n"
+        "from assay.testing.trials import made_up_recipe, made_up_run\n"
+        "with ProcessExecutor(made_up_run, jobs=1) as executor:\n"
+        "    print('seed', executor.submit(made_up_recipe(3)).result().record.recipe['seed'])\n"
+    )
+    file = tmp_path / "program.py"
+    file.write_text(program)
+    words = [sys.executable, "-" if from_stdin else str(file)]
+    ended = subprocess.run(words, input=program, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
+    assert (ended.stdout, ended.stderr) == ("seed 3\n", "")
+
+
+def test_a_trial_of_the_main_file_is_found_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(
+        "from assay.studies.executors.processes import ProcessExecutor\n"
+        "from assay.testing.trials import made_up_recipe, made_up_run\n"
+        "def trial(recipe):\n"
+        "    return made_up_run(recipe)\n"
+        "if __name__ == '__main__':\n"
+        "    with ProcessExecutor(trial, jobs=1) as executor:\n"
+        "        print('seed', executor.submit(made_up_recipe(3)).result().record.recipe['seed'])\n"
+    )
+    ended = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "seed 3\n"

@@ -11,9 +11,12 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,30 @@ _STACK_GRACE = 0.1
 """Seconds past the time limit in which the worker writes down where it hangs."""
 
 
+_MAIN = "__main__"
+_main_lock = threading.Lock()
+
+
+@contextmanager
+def _main_left_out(payload: bytes) -> Iterator[None]:
+    """Start a process in this block, and it does not run the program's main file again, as spawned ones do.
+
+    Such a file would begin the whole study anew in each worker unless it were guarded by ``if __name__ ==
+    "__main__"``, and a program read from standard input could not be found at all. A trial that is itself defined
+    in the main file needs it, and gets it.
+    """
+    if _MAIN.encode() in payload:
+        yield
+        return
+    with _main_lock:
+        main = sys.modules[_MAIN]
+        sys.modules[_MAIN] = types.ModuleType(_MAIN)
+        try:
+            yield
+        finally:
+            sys.modules[_MAIN] = main
+
+
 class Worker:
     """A spawned process that runs one trial after another.
 
@@ -51,7 +78,8 @@ class Worker:
             target=serve, args=(theirs, payload, str(output), time_limit), name="assay worker"
         )
         try:
-            self._process.start()
+            with _main_left_out(payload):
+                self._process.start()
         finally:
             theirs.close()  # ours alone stays open, so that the worker's death ends the pipe
         self._ready = False
