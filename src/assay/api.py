@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
+import threading
+import traceback
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from assay.errors import InputError, InvalidValueError, RunFailedError
+from assay.errors import AssayError, InputError, InvalidValueError, RunFailedError, did_you_mean, shown
 from assay.recipe.fingerprint import fingerprint
 from assay.recipe.overrides import set_values
 from assay.recipe.reading import Document, read_document
 from assay.recipe.schema import Recipe
-from assay.recipe.user_code import check_path, source_hash, user_paths
+from assay.recipe.user_code import check_path, look_in, source_hash, user_paths
 from assay.records import Run
 from assay.studies.archive import keep_fingerprints, keep_study, kept_results
 from assay.studies.design import Study, single_run, slug
@@ -43,6 +46,8 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Study:
         InputError: the file cannot be read.
         StudyFileError: something in it breaks a rule; the message names file, line, key, rule and value.
     """
+    if isinstance(overrides, str) or not all(isinstance(words, str) for words in overrides):
+        raise InputError(f"overrides must be a list of KEY=VALUE words, got {shown(overrides)}.")
     file = Path(path)
     document = read_document(file)
     set_values(document, list(overrides))
@@ -51,7 +56,10 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Study:
         _refuse_lost_overrides(document, study)
     except InvalidValueError as error:
         raise document.located(error) from None
-    return study.read_from(str(file.resolve()))
+    place = file.resolve()
+    if study_user_paths(study):
+        look_in(place.parent)
+    return study.read_from(str(place))
 
 
 def _study_of(document: Document, file: Path) -> Study:
@@ -93,14 +101,47 @@ class Settings:
     """How and where to run: nothing in here decides a number.
 
     ``jobs`` None means as many as the cores allow; ``time_limit`` is in seconds per run.
+
+    Raises:
+        InputError: a value is of another kind, or out of range.
     """
 
-    store: Path = DEFAULT_STORE
+    store: str | os.PathLike[str] = DEFAULT_STORE
     jobs: int | None = None
     executor: ExecutorName = "processes"
     device: str = "auto"
     time_limit: float | None = None
     fail_fast: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.store, str | os.PathLike) or not str(self.store):
+            raise InputError(f"store must be the path of a folder, got {shown(self.store)}.")
+        if self.jobs is not None and (type(self.jobs) is not int or self.jobs < 1):
+            raise InputError(f"jobs must be a whole number from 1, or None, got {shown(self.jobs)}.")
+        if self.executor not in get_args(ExecutorName):
+            raise InputError(
+                f"executor must be one of {', '.join(get_args(ExecutorName))}, got {shown(self.executor)}."
+            )
+        if not isinstance(self.device, str):
+            raise InputError(f"device must be a name such as auto, cpu or cuda, got {shown(self.device)}.")
+        if type(self.fail_fast) is not bool:
+            raise InputError(f"fail_fast must be true or false, got {shown(self.fail_fast)}.")
+        self._check_time_limit()
+
+    def _check_time_limit(self) -> None:
+        limit = self.time_limit
+        if limit is None:
+            return
+        number = isinstance(limit, int | float) and not isinstance(limit, bool) and math.isfinite(limit)
+        if not number or not 0 < limit <= threading.TIMEOUT_MAX:
+            raise InputError(
+                f"The time limit must be above 0 and at most {threading.TIMEOUT_MAX:,.0f} seconds, got {shown(limit)}."
+            )
+        if self.executor == "inline":
+            raise InputError(
+                f"A time limit needs worker processes, got {limit:g} s with the inline executor. "
+                "Leave one of the two out."
+            )
 
 
 def run(study: Study | Recipe, **settings: Any) -> StudyResults:
@@ -117,9 +158,16 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
         InputError: the settings or a class of the user's own cannot be used; nothing was started.
         StoreError: the store cannot be read or written.
     """
+    names = [field.name for field in fields(Settings)]
+    for name in settings:
+        if name not in names:
+            raise InputError(f"run has no setting {name!r}. {did_you_mean(name, names)}")
+    chosen = Settings(**settings)
     if isinstance(study, Recipe):
         study = single_run(study, "run-" + fingerprint_of(study)[:8])
-    for event in start(study, Settings(**settings)):
+    if not isinstance(study, Study):
+        raise InputError(f"run needs a Study or a Recipe, got {shown(study)}. Read a file with assay.load(path).")
+    for event in start(study, chosen):
         if isinstance(event, StudyEnded):
             return event.results
     raise RunFailedError(f"study {study.name} ended without a result")
@@ -127,7 +175,7 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
 
 def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
     """The same as `run`, one event at a time; leave the loop to stop. What was finished by then is kept."""
-    store = FolderStore(settings.store)
+    store = FolderStore(Path(settings.store))
     for path in study_user_paths(study):
         check_path(path)
     keep_study(study, store)
@@ -164,8 +212,9 @@ def fingerprint_of(recipe: Recipe) -> str:
 def _data_fingerprint(data_json: str) -> str:
     from assay.data.load import source_fingerprint
 
-    recipe = Recipe.model_validate_json(f'{{"data": {data_json}, "model": {{"name": "mlp"}}}}')
-    return source_fingerprint(recipe.data)
+    data = Recipe.model_validate_json(f'{{"data": {data_json}, "model": {{"name": "mlp"}}}}').data
+    with _explaining_own_code(data.source):
+        return source_fingerprint(data)
 
 
 _source_hash = functools.lru_cache(maxsize=256)(source_hash)
@@ -184,6 +233,10 @@ def run_trial(recipe: Recipe, *, device: str) -> Run:
 
 def make_executor(study: Study, settings: Settings) -> Executor:
     """The executor the settings ask for. Called once something is to be computed; cached studies never get here."""
+    if settings.device not in ("auto", "cpu"):
+        from assay.training.isolation import torch_device
+
+        torch_device(settings.device)  # found missing here once, rather than by every run
     _check_user_classes(study)
     trial: Callable[[Recipe], Run] = functools.partial(run_trial, device=settings.device)
     if settings.executor == "inline":
@@ -219,10 +272,29 @@ def available_cores() -> int:
 def _check_user_classes(study: Study) -> None:
     """Build what a study names by dotted path once, so that one that does not fit is found at the start."""
     for arm in study.arms:
-        if user_paths(arm.recipe):
+        if paths := user_paths(arm.recipe):
             from assay.training.describe import model_anatomy
 
-            model_anatomy(arm.recipe)
+            with _explaining_own_code(" and ".join(paths)):
+                model_anatomy(arm.recipe)
+
+
+@contextlib.contextmanager
+def _explaining_own_code(path: str) -> Generator[None, None, None]:
+    """Turn whatever a class of the user's own raises, exits among it, into an error that names the line."""
+    try:
+        yield
+    except AssayError:
+        raise
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        libraries = {"site-packages", "dist-packages"}
+        frame = next((one for one in reversed(frames) if not libraries & {*Path(one.filename).parts}), frames[-1])
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"{path} cannot be used: it raised {type(error).__name__}: {text[:300]}\n"
+            f"  in {frame.filename}, line {frame.lineno}. Mend it and run again; nothing was started."
+        ) from error
 
 
 # --- reporting --------------------------------------------------------------------------------------------------------
@@ -234,8 +306,15 @@ def report(results: StudyResults | Study | str, store: str | os.PathLike[str] = 
     Args:
         results: what `run` returned, or a study or the name of one that the store holds.
         store: the folder of the run store.
+
+    Raises:
+        InputError: the store holds no such study.
+        StoreError: a file of it is damaged, or the report cannot be written.
     """
     from assay.reports.writer import write
+
+    if not isinstance(results, StudyResults | Study | str):
+        raise InputError(f"report needs what run returned, a Study, or a study's name, got {shown(results)}.")
 
     keeper = FolderStore(Path(store))
     if not isinstance(results, StudyResults):

@@ -27,6 +27,12 @@ def user_paths(recipe: Recipe) -> tuple[str, ...]:
     return tuple(paths)
 
 
+def look_in(folder: Path) -> None:
+    """Find modules in this folder too, after those found already, however assay was started."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
 def check_path(path: str) -> None:
     """Refuse a path that leads into the standard library or another program, without importing anything.
 
@@ -60,7 +66,8 @@ def resolve_class(path: str) -> type[Any]:
     found = getattr(module, class_name, None)
     classes = [name for name, value in vars(module).items() if isinstance(value, type)]
     if found is None:
-        raise InputError(f"{path!r}: module {module_name} has no {class_name!r}. {did_you_mean(class_name, classes)}")
+        hint = did_you_mean(class_name, classes) or "It defines no class."
+        raise InputError(f"{path!r}: module {module_name} has no {class_name!r}. {hint}")
     if not isinstance(found, type):
         raise InputError(f"{path!r} must name a class, got a {type(found).__name__}.")
     if found.__module__.partition(".")[0] in FOREIGN_PACKAGES:
@@ -75,17 +82,17 @@ def _source_file(path: str) -> Path:
         raise InputError(
             f"{path!r} leads into {top}, which is not yours: a dotted path must name a class in a module of your own."
         )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # a module beside the study is found however assay was started
+    look_in(Path.cwd())
     try:
         spec = importlib.util.find_spec(module_name)
+    except ModuleNotFoundError:  # of a parent package
+        spec = None
     except Exception as error:
         raise InputError(f"{path!r}: module {module_name} cannot be found: {error}") from error
     if spec is None:
         raise InputError(
-            f"{path!r}: there is no module {module_name!r} in {here} or among the installed packages. Install it, "
-            "or start assay in the folder that holds it."
+            f"{path!r}: there is no module {module_name!r} beside the study, in {Path.cwd()}, or among the installed "
+            "packages. Install it, or start assay in the folder that holds it."
         )
     if spec.origin is None or not spec.origin.endswith(".py"):
         raise InputError(

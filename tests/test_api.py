@@ -1,0 +1,127 @@
+"""The Python calls answer wrong arguments, and classes of the user's own that fail, as the command line does."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+import assay
+from assay.api import Settings
+
+STUDY = """\
+base:
+  data: {source: circles, points: 60, test_points: 20}
+  model: {name: mlp, widths: [4]}
+  train: {epochs: 1, batch_size: 32}
+arms: {a: {}}
+seeds: 1
+"""
+OWN = """\
+import numpy as np
+from assay.data.source import Examples
+
+class Points:
+    def __init__(self, mood="good"):
+        self.mood = mood
+
+    def fingerprint(self):
+        if self.mood == "no fingerprint":
+            raise KeyError("where")
+        return "1"
+
+    def load(self):
+        if self.mood == "leaves":
+            raise SystemExit(3)
+        if self.mood == "no disk":
+            open("/no/such/file")
+        return Examples(inputs=np.eye(40, 2, dtype="float32"), labels_N=np.arange(40) % 2, classes=["a", "b"])
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return assay.load(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"jbos": 2}, "run has no setting 'jbos'. Did you mean \"jobs\"?"),
+        ({"jobs": 0}, "jobs must be a whole number from 1, or None, got 0."),
+        ({"jobs": "2"}, "jobs must be a whole number from 1, or None, got '2'."),
+        ({"jobs": 2.5}, "jobs must be a whole number from 1, or None, got 2.5."),
+        ({"executor": "threads"}, "executor must be one of processes, inline, got 'threads'."),
+        ({"device": 3}, "device must be a name such as auto, cpu or cuda, got 3."),
+        ({"store": 5}, "store must be the path of a folder, got 5."),
+        ({"store": ""}, "store must be the path of a folder, got ''."),
+        ({"fail_fast": "no"}, "fail_fast must be true or false, got 'no'."),
+        ({"time_limit": "5"}, "The time limit must be above 0 and at most"),
+        ({"time_limit": float("inf")}, "The time limit must be above 0 and at most"),
+        ({"time_limit": -1}, "seconds, got -1."),
+        ({"executor": "inline", "time_limit": 5}, "A time limit needs worker processes, got 5 s"),
+    ],
+)
+def test_settings_are_checked_before_anything_starts(study, tmp_path, monkeypatch, settings, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(assay.InputError) as caught:
+        assay.run(study, **settings)
+    assert message in str(caught.value)
+    assert not (tmp_path / "assay-runs").exists()
+
+
+def test_arguments_of_another_kind_are_named(tmp_path):
+    with pytest.raises(assay.InputError, match=r"run needs a Study or a Recipe, got 'a\.yaml'\. Read a file with"):
+        assay.run("a.yaml")
+    with pytest.raises(assay.InputError, match="report needs what run returned, a Study, or a study's name, got None"):
+        assay.report(None, store=tmp_path)
+    with pytest.raises(assay.InputError, match="overrides must be a list of KEY=VALUE words, got 'seeds=3'"):
+        assay.load("a.yaml", "seeds=3")
+
+
+def test_a_device_that_is_not_here_fails_the_study_and_not_each_run(study, tmp_path):
+    with pytest.raises(assay.InputError, match="must be one torch can use here, such as cpu, got 'tpu'"):
+        assay.run(study, store=tmp_path / "store", device="tpu")
+    assert not (tmp_path / "store" / "failed").exists()
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A study beside its own module, while the working folder is another one."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    folder, working = tmp_path / "studies", tmp_path / "working"
+    folder.mkdir()
+    working.mkdir()
+    monkeypatch.chdir(working)
+    name = f"points_{abs(hash(tmp_path)):x}"
+    (folder / f"{name}.py").write_text(OWN)
+    (folder / "own.yaml").write_text(STUDY.replace("{source: circles, points: 60, test_points: 20}", "{}"))
+    return folder / "own.yaml", f"base.data.source={name}:Points"
+
+
+def test_a_module_beside_the_study_is_found_from_another_folder(elsewhere, tmp_path):
+    file, source = elsewhere
+    results = assay.run(assay.load(file, [source]), store=tmp_path / "store")
+    assert (len(results.runs["a"]), results.failed) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("mood", "message", "line"),
+    [
+        ("no fingerprint", "Points cannot be used: it raised KeyError: 'where'", 10),
+        ("leaves", "Points cannot be used: it raised SystemExit: 3", 15),
+        ("no disk", "Points cannot be used: it raised FileNotFoundError: [Errno 2]", 17),
+    ],
+)
+def test_own_classes_that_raise_are_named_with_the_line(elsewhere, tmp_path, mood, message, line):
+    file, source = elsewhere
+    study = assay.load(file, [source, f"base.data.options.mood={mood}"])
+    with pytest.raises(assay.InputError) as caught:
+        assay.run(study, store=tmp_path / "store")
+    assert message in str(caught.value)
+    assert f".py, line {line}. Mend it and run again" in str(caught.value)
+
+
+def test_settings_accept_what_they_say():
+    assert Settings(store="here", jobs=2, time_limit=5).time_limit == 5
