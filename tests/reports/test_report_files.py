@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic_study import DROPOUT, Behaviour, dropout_study, make_results
+from synthetic_study import DROPOUT, Behaviour, Behaviour, dropout_study, make_results
 
 from assay.errors import StoreError
 from assay.records import FailedRun
@@ -172,6 +172,17 @@ def test_the_summary_says_verdicts_first_and_then_the_arms(results: StudyResults
     claims = lines[1 : lines.index("")]
     assert claims == [line.rstrip() for line in claims]
     assert all(line.startswith("  ") for line in claims)
+
+
+def test_the_summary_says_what_is_missing() -> None:
+    claims = [{"arm": "plain", "beats": "dropout 0.5", "metric": "val_loss"}]
+    results = make_results(dropout_study(claims=claims), {"plain": Behaviour(diverging_seeds=[1])}, seeds=3)
+    text = printed(results, 160)
+    (plain,) = [line for line in text.splitlines() if line.strip().startswith("plain  ")]
+    assert "(n = 2)" in plain
+    assert plain.split()[-1] == "3"
+    assert text.count("(n = ") == 1
+    assert "Stays undecided: val_loss is missing where a run diverged (plain at seed 1)" in text
 
 
 def test_names_are_not_markup_in_the_summary() -> None:

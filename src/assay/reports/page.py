@@ -45,7 +45,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """What would settle an undecided claim: a sentence, and the command line if there is one."""
+    """What would settle an undecided claim: a sentence, and what it says to add to the command line, if anything."""
 
     sentence: str
     command: str | None
@@ -63,7 +63,7 @@ class ClaimEntry:
     statement: str
     """The verdict as half a sentence: ``dropout 0.95 hurts against plain``."""
     numbers: tuple[str, ...]
-    """Effect, interval, n and margin, each a phrase; empty before the first pair."""
+    """Effect, interval, direction if lower is better, n and margin, each a phrase; empty before the first pair."""
     standing: str
     """What was claimed, and whether it is supported."""
     effect: float | None
@@ -79,7 +79,9 @@ class ClaimEntry:
     decided_at: int | None
     correlation: float | None
     details: tuple[str, ...]
-    """The other intervals and the notes, each a sentence."""
+    """The other intervals and the look that decided, each a sentence."""
+    notes: tuple[str, ...]
+    """What a reader must know to trust the verdict, such as dropped pairs, each a sentence."""
     advice: Advice | None
 
     @property

@@ -78,10 +78,11 @@ def _claim_lines(entry: ClaimEntry) -> Iterable[_Indented]:
     lines = [Text(f"{_SIGNS[entry.verdict]} {entry.sentence}", style=colour)]
     if entry.verdict != "undecided":
         lines.append(Text(entry.standing, style="dim"))
+    lines += [Text(note) for note in entry.notes]
     if entry.advice is not None:
         lines.append(Text(entry.advice.sentence))
         if entry.advice.command is not None:
-            # A command is copied: it must not be broken into lines.
+            # It is copied: it must not be broken into lines.
             lines.append(Text(entry.advice.command, style="bold", no_wrap=True, overflow="ignore"))
     for number, line in enumerate(lines):
         yield _Indented(line, by=4 if number else 2)
@@ -106,7 +107,8 @@ def _arms_table(results: StudyResults) -> Table:
             known = estimate(
                 metric.value(run.record.metrics, run.history() if history else ()) for run in runs.values()
             )
-            cells.append(words.plus_minus(metric, known.mean, known.half_width))
+            fewer = f" (n = {known.n})" if 0 < known.n < len(runs) else ""
+            cells.append(words.plus_minus(metric, known.mean, known.half_width) + fewer)
         table.add_row(Text(arm.name), *cells, str(len(runs)))
     return table
 

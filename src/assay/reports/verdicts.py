@@ -42,6 +42,7 @@ def claim_entry(claim: ClaimResult, study: Study) -> ClaimEntry:
         decided_at=claim.decided_at,
         correlation=claim.correlation,
         details=tuple(_details(claim)),
+        notes=_notes(claim),
         advice=_advice(claim, study) if claim.verdict == "undecided" else None,
     )
 
@@ -85,12 +86,10 @@ def method_sentences(study: Study, claims: int) -> tuple[str, ...]:
     )
 
 
-def study_command(study: Study, *settings: str) -> str | None:
+def study_command(study: Study) -> str | None:
     """The command line that runs a study's file, quoted for a shell; None for a study made in Python."""
     source = shown_source(study)
-    if source is None:
-        return None
-    return shlex.join(["assay", "run", source, *(part for text in settings for part in ("--set", text))])
+    return None if source is None else shlex.join(["assay", "run", source])
 
 
 def shown_source(study: Study) -> str | None:
@@ -108,15 +107,21 @@ def _finite_pair(low: float | None, high: float | None) -> tuple[float | None, f
     return low, high
 
 
-def _against(comparison: Comparison) -> str:
-    return "" if comparison.than == "0" and len(comparison.weights) != 2 else f" against {comparison.than}"
+def _is_contrast(comparison: Comparison) -> bool:
+    """Whether the claim is about a weighing of arms: then ``arm`` is an expression, and no arm."""
+    return comparison.arm not in comparison.weights
 
 
 def _statement(claim: ClaimResult) -> str:
     comparison = claim.comparison
-    against = _against(comparison)
+    against = "" if _is_contrast(comparison) else f" against {comparison.than}"
     if claim.effect is None:
+        if claim.stuck:
+            return f"{comparison.arm}{against} stays undecided, for no pair of runs has {comparison.metric.name}"
         return f"{comparison.arm}{against} has no verdict yet, for no pair of runs has {comparison.metric.name} so far"
+    if _is_contrast(comparison) and claim.verdict in {"helps", "hurts"}:
+        above = (claim.verdict == "helps") == (comparison.metric.better == "higher")
+        return f"{comparison.arm} is {'above' if above else 'below'} 0, which {claim.verdict}"
     return {
         "helps": f"{comparison.arm} helps{against}",
         "hurts": f"{comparison.arm} hurts{against}",
@@ -133,6 +138,8 @@ def _numbers(claim: ClaimResult) -> tuple[str, ...]:
         parts = [words.effect(metric, claim.effect), "no interval yet"]
     else:
         parts = [words.effect(metric, claim.effect, (high - low) / 2), words.bounds(metric, low, high)]
+    if metric.better == "lower":
+        parts.append("lower is better")
     parts.append(f"n = {words.count(claim.n, 'seed')}")
     margin = claim.comparison.margin
     return tuple(parts if margin is None else [*parts, f"margin {words.margin(metric, margin)}"])
@@ -140,10 +147,15 @@ def _numbers(claim: ClaimResult) -> tuple[str, ...]:
 
 def _standing(claim: ClaimResult) -> str:
     comparison = claim.comparison
-    verb = "is better than" if comparison.kind == "beats" else "does as well as"
+    if comparison.kind == "matches":
+        verb = "differs by less than the margin from"
+    elif _is_contrast(comparison):
+        verb = "is above" if comparison.metric.better == "higher" else "is below"
+    else:
+        verb = "is better than"
     claimed = f"Claimed: {comparison.arm} {verb} {comparison.than}"
     if claim.verdict == "undecided":
-        return f"{claimed}. Not decided so far."
+        return f"{claimed}. {'More seeds cannot decide it.' if claim.stuck else 'Not decided so far.'}"
     return f"{claimed}. {'Supported' if claim.supported else 'Not supported'}."
 
 
@@ -153,7 +165,7 @@ def _details(claim: ClaimResult) -> list[str]:
     low, high = _finite_pair(claim.low_fixed, claim.high_fixed)
     if low is not None and high is not None:
         details.append(
-            f"For description only, a fixed-n 95 % interval of all pairs: {words.bounds(metric, low, high)}."
+            f"For description only, a fixed-n 95 % interval over all pairs at hand: {words.bounds(metric, low, high)}."
         )
     low, high = _finite_pair(claim.low_new, claim.high_new)
     if low is not None and high is not None:
@@ -162,27 +174,64 @@ def _details(claim: ClaimResult) -> list[str]:
             "The verdict speaks of this test set."
         )
     if claim.decided_at is not None:
-        details.append(f"Decided at {words.count(claim.decided_at, 'seed')}.")
-    return details + [note if note.endswith((".", "!", "?")) else f"{note}." for note in claim.notes]
+        details.append(f"Decided at {words.count(claim.decided_at, 'seed')}; its numbers stay as they were then.")
+    return details
+
+
+def _notes(claim: ClaimResult) -> tuple[str, ...]:
+    return tuple(note if note.endswith((".", "!", "?")) else f"{note}." for note in claim.notes)
 
 
 def _advice(claim: ClaimResult, study: Study) -> Advice | None:
-    more = claim.more_seeds
-    smallest = _smallest_effect(claim, study)
+    if claim.stuck:
+        return None
+    if claim.level is None:
+        return _advice_before_a_look(study)
+    more, smallest = claim.more_seeds, _smallest_effect(claim, study)
     if more is None:
+        if claim.comparison.margin is None:
+            smallest += " Without a margin there is no telling how many more seeds would decide it."
         return Advice(sentence=smallest.strip(), command=None) if smallest else None
     if isinstance(more, str):
         return Advice(
-            sentence=f"{more} further seeds would be needed to decide this: a larger margin, or a longer or larger "
-            f"experiment with less noise, would serve better.{smallest}".lstrip(),
+            sentence=f"{more} further seeds would be needed to decide this: a new study with less noise "
+            f"(longer training, more examples) or a larger margin would serve better.{smallest}",
             command=None,
         )
     target = next((look for look in LOOKS if look >= claim.n + claim.dropped + more), None)
     sentence = f"About {words.count(more, 'more seed')} would probably decide it.{smallest}"
     if target is None:
         return Advice(sentence=sentence, command=None)
-    enlarged = [f"seeds.at_most={target}"] if target > study.seeds.at_most else []
-    return Advice(sentence=sentence, command=study_command(study, *enlarged))
+    if target <= study.seeds.at_most:
+        return Advice(sentence=f"{sentence} To go on, give the same command again.", command=None)
+    return Advice(
+        sentence=f"{sentence} The look that takes is at {target:,} seeds; give the same command again with this added:",
+        command=_at_most(target, study),
+    )
+
+
+def _advice_before_a_look(study: Study) -> Advice:
+    if study.seeds.at_most >= LOOKS[0]:
+        first = next(look for look in LOOKS if look >= study.seeds.at_least)
+        return Advice(
+            sentence=f"The first look at the claims is at {first} seeds. To go on, give the same command again.",
+            command=None,
+        )
+    return Advice(
+        sentence=f"Fewer than {LOOKS[0]} seeds decide nothing. Give the same command again with this added:",
+        command=_at_most(LOOKS[0], study),
+    )
+
+
+def _at_most(seeds: int, study: Study) -> str:
+    """Words that raise a study's seeds when put behind the command that ran it, whatever else that said.
+
+    Only these are given: the page cannot know with which other ``--set`` and ``--store`` it was run. Where both counts
+    are equal they may have been written as one number, below which no key can be set, so both are given.
+    """
+    if study.seeds.at_least == study.seeds.at_most:
+        return shlex.join(["--set", f"seeds={{at_least: {study.seeds.at_least}, at_most: {seeds}}}"])
+    return shlex.join(["--set", f"seeds.at_most={seeds}"])
 
 
 def _smallest_effect(claim: ClaimResult, study: Study) -> str:
@@ -190,4 +239,4 @@ def _smallest_effect(claim: ClaimResult, study: Study) -> str:
         return ""
     metric = claim.comparison.metric
     size = words.effect(metric, claim.smallest_effect, claim.smallest_effect).lstrip("+")
-    return f" At {study.seeds.at_most} seeds this study can detect an effect of {size} or more."
+    return f" At {study.seeds.at_most} seeds, 80 % of studies like this one would detect an effect of {size}."
