@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic_study import DROPOUT, Behaviour, Behaviour, dropout_study, make_results
+from synthetic_study import DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.errors import StoreError
 from assay.records import FailedRun

@@ -482,3 +482,20 @@ def test_estimates_agree_with_numpy(values: list[float | None]) -> None:
 )  # fmt: skip
 def test_recipe_values_read_as_in_a_study_file(value: Any, text: str) -> None:
     assert value_text(value) == text
+
+
+def test_own_seeds_are_a_change() -> None:
+    study = dropout_study(arms={"a": {}, "again": {"seeds_from": 1000}}, claims=[])
+    page = build_page(make_results(study, seeds=3))
+    assert [[(change.key, change.value) for change in arm.changes] for arm in page.arms] == [
+        [],
+        [("seeds_from", "1000")],
+    ]
+
+
+def test_metrics_without_a_column_are_said_where_the_columns_are() -> None:
+    names = ("val_loss", "train_loss", "train_accuracy", "best_val_accuracy", "test_loss", "val_loss@3")
+    study = dropout_study(claims=[{"arm": "plain", "beats": "dropout 0.5", "metric": name} for name in names])
+    page = build_page(make_results(study, seeds=3))
+    assert page.metric_remarks == ("The first 6 of 8 metrics are shown; all are in arms.csv.",)
+    assert page.claim_remarks == ()

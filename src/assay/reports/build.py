@@ -27,6 +27,7 @@ from assay.reports.page import (
     Totals,
 )
 from assay.reports.verdicts import claim_entry, lead, method_sentences, shown_source, study_command
+from assay.studies.arms import Arm
 from assay.studies.intervals import student_interval
 from assay.studies.results import StudyResults
 
@@ -67,7 +68,7 @@ def page_of(evidence: Evidence) -> Page:
     """The report of evidence that was already read."""
     results = evidence.results
     study = results.study
-    metrics, metric_remark = _shown_metrics(evidence)
+    metrics, metric_remarks = _shown_metrics(evidence)
     claims = tuple(claim_entry(claim, study) for claim in results.claims[:MOST_CLAIMS])
     totals = _totals(evidence)
     common, varied = _recipes(evidence)
@@ -77,8 +78,9 @@ def page_of(evidence: Evidence) -> Page:
         source=shown_source(study),
         lead=lead([claim_entry(claim, study) for claim in results.claims]),
         claims=claims,
-        claim_remarks=_cut(len(results.claims), MOST_CLAIMS, "claims", "claims.csv") + metric_remark,
+        claim_remarks=_cut(len(results.claims), MOST_CLAIMS, "claims", "claims.csv"),
         metrics=metrics,
+        metric_remarks=metric_remarks,
         arms=tuple(_arm_entry(arm, position, evidence, metrics) for position, arm in enumerate(evidence.arms)),
         curves=curves(evidence, metrics),
         distributions=tuple(_distribution(evidence, metric, MOST_DOTS // len(metrics)) for metric in metrics),
@@ -142,9 +144,7 @@ def _arm_entry(arm: ArmEvidence, position: int, evidence: Evidence, metrics: Seq
     return ArmEntry(
         name=arm.name,
         position=position,
-        changes=tuple(
-            Setting(key=key, value=value_text(value)) for key, value in results.study.arms[position].changes.items()
-        ),
+        changes=changes_of(results.study.arms[position]),
         n=len(arm.runs),
         estimates=tuple(estimate(arm.values(metric)) for metric in metrics),
         parameters=parameters.pop() if len(parameters) == 1 else None,
@@ -154,6 +154,12 @@ def _arm_entry(arm: ArmEvidence, position: int, evidence: Evidence, metrics: Seq
         failed=len(failed),
         missing=sum(seed not in stored and seed not in failed for seed in asked),
     )
+
+
+def changes_of(arm: Arm) -> tuple[Setting, ...]:
+    """What an arm changes, its own seeds included."""
+    changes = tuple(Setting(key=key, value=value_text(value)) for key, value in arm.changes.items())
+    return (*changes, Setting(key="seeds_from", value=str(arm.first_seed))) if arm.first_seed else changes
 
 
 def value_text(value: Any) -> str:

@@ -259,6 +259,7 @@ class Page:
     claims: tuple[ClaimEntry, ...]
     claim_remarks: tuple[str, ...]
     metrics: tuple[Metric, ...]
+    metric_remarks: tuple[str, ...]
     arms: tuple[ArmEntry, ...]
     curves: Curves
     distributions: tuple[Distribution, ...]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from assay.metrics.catalogue import CATALOGUE, Metric
-from assay.reports.build import estimate, value_text
+from assay.reports.build import changes_of, estimate
 from assay.reports.evidence import HISTORY_FIELDS, ArmEvidence, Evidence, gather
 from assay.studies.results import StudyResults
 
@@ -100,7 +100,7 @@ def _arms(evidence: Evidence) -> str:
         ]
     rows = []
     for arm, declared in zip(evidence.arms, evidence.results.study.arms, strict=True):
-        changes = "; ".join(f"{key}: {value_text(value)}" for key, value in declared.changes.items())
+        changes = "; ".join(f"{change.key}: {change.value}" for change in changes_of(declared))
         diverged = sum(run.record.status == "diverged" for run in arm.runs)
         row: list[Cell] = [arm.name, changes, len(arm.runs), diverged]
         row.append(len(evidence.results.failures.get(arm.name, {})))

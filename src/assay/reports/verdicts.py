@@ -205,7 +205,8 @@ def _advice(claim: ClaimResult, study: Study) -> Advice | None:
     if target <= study.seeds.at_most:
         return Advice(sentence=f"{sentence} To go on, give the same command again.", command=None)
     return Advice(
-        sentence=f"{sentence} The look that takes is at {target:,} seeds; give the same command again with this added:",
+        sentence=f"{sentence} The first look with that many is at {target:,} seeds; "
+        "give the same command again with this added:",
         command=_at_most(target, study),
     )
 
