@@ -74,6 +74,10 @@ def hostile_results() -> StudyResults:
     return make_results(study, seeds=3, classes=classes)
 
 
+def exploded_results() -> StudyResults:
+    return make_results(dropout_study(), {"plain": Behaviour(overfit=1e14), "dropout 0.5": Behaviour(overfit=3e13)})
+
+
 def complaints(page: Any) -> list[str]:
     return [entry["message"] for entry in page.get_log("browser")]
 
@@ -99,7 +103,7 @@ def test_the_policy_refuses_what_is_injected(opened: Callable[..., Any]) -> None
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-@pytest.mark.parametrize("results", [lambda: make_results(dropout_study(), DROPOUT), hostile_results])
+@pytest.mark.parametrize("results", [lambda: make_results(dropout_study(), DROPOUT), hostile_results, exploded_results])
 def test_nothing_overflows_sideways(
     opened: Callable[..., Any], results: Callable[[], StudyResults], size: tuple[int, int]
 ) -> None:
@@ -108,6 +112,25 @@ def test_nothing_overflows_sideways(
     width, inner = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert inner == size[0]
     assert width <= inner
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_arm_names_stay_in_their_cells_and_break_between_words(
+    opened: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    grid = {"optimizer.lr": [0.0001, 0.1], "train.batch_size": [32, 128], "model.activation": ["relu", "tanh"]}
+    page = opened(make_results(dropout_study(arms={}, grid=grid, claims=[]), seeds=3), size)
+    names = page.execute_script(
+        "return [...document.querySelectorAll('table.arms tbody bdi')].map(bdi => {"
+        "  const range = document.createRange(); range.selectNodeContents(bdi);"
+        "  const cell = bdi.closest('th, td').getBoundingClientRect(), name = bdi.getBoundingClientRect();"
+        "  return [bdi.textContent, cell.right - name.right,"
+        "          new Set([...range.getClientRects()].map(line => Math.round(line.top))).size]})"
+    )
+    assert len(names) == 8 * 4
+    for text, room, lines in names:
+        assert room >= 0, text
+        assert lines <= len(text.split()), text
 
 
 def test_hostile_names_are_shown_and_not_run(opened: Callable[..., Any]) -> None:
