@@ -303,10 +303,84 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_continue(tmp_path):
     assert "To continue:\n  assay run study.yaml --set seeds=50" in errors
     kept = len(list(runs.iterdir()))
     assert 3 <= kept < 100
-    assert f"{kept} runs were finished and kept" in errors
+    assert f"{kept} runs finished and kept" in errors
     assert all(
         FolderStore(tmp_path / "assay-runs").get(name) for name in FolderStore(tmp_path / "assay-runs").fingerprints()
     )
     unfinished = json.loads(assay(tmp_path, "list", "--json").stdout)["studies"]
     assert [(study["study"], study["runs"]) for study in unfinished] == [("study", kept)]
     assert Path(assay(tmp_path, "report", "study").stdout.strip()).exists()
+
+
+INTERRUPTED = """\
+import sys
+import assay.cli.run as run
+import assay.api as api
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+{place} = interrupt
+sys.argv = ["assay", "run", "study.yaml", "--jobs", "1", "--device", "cpu"]
+from assay.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("api.load", "assay: stopped.\n"),
+        ("run._report", "To continue:\n  assay run study.yaml --jobs 1 --device cpu\n"),
+    ],
+    ids=["while reading", "while reporting"],
+)
+def test_ctrl_c_exits_with_130_at_any_moment(finished, place, message):
+    folder, _ = finished
+    words = [sys.executable, "-c", INTERRUPTED.format(place=place)]
+    ended = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stderr.endswith(message)
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_one_message(finished):
+    folder, _ = finished
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "assay", "run", "study.yaml", "--json", "--quiet"]
+        ended = subprocess.run(
+            words, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert ended.returncode == 1
+    assert "assay: the output could not be written: No space left on device." in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes descriptors as POSIX shells do")
+def test_a_study_runs_without_standard_error(finished):
+    folder, _ = finished
+    words = ["sh", "-c", 'exec "$0" -m assay run study.yaml --json 2>&-', sys.executable]
+    ended = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert ended.returncode == 0
+    assert json.loads(ended.stdout)["runs"]["cached"] == 6
+
+
+def test_a_name_cannot_steer_the_terminal(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY.replace("narrow: {}", '"nar\\e[31mrow": {}'))
+    assert "arms.nar\\x1b[31mrow must have a name" in assay(tmp_path, "run", "study.yaml", code=2).stderr
+
+
+def test_counts_read_as_people_write_them(finished, tmp_path):
+    folder, _ = finished
+    ended = assay(folder, "run", "study.yaml")
+    assert "2 arms, 3 seeds each, 2 claims." in ended.stderr
+    text = "data: {source: circles, points: 60}\nmodel: {name: mlp, widths: [4]}\ntrain: {epochs: 1}\n"
+    (tmp_path / "one.yaml").write_text(text)
+    ended = assay(tmp_path, "run", "one.yaml")
+    assert "1 arm, 1 seed each, 0 claims.\n1 run to 1 seed per arm\n" in ended.stderr
+
+
+def test_the_table_of_runs_fits_a_terminal(finished):
+    folder, _ = finished
+    listed = [line.split() for line in assay(folder, "list", "study").stdout.splitlines()]
+    for run in json.loads(assay(folder, "list", "study", "--json").stdout)["runs"]:
+        assert [run["arm"], str(run["seed"]), run["run"][:12], "completed"] in [words[:4] for words in listed]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from typing import NoReturn
 
 import click
 
@@ -12,7 +14,7 @@ from assay.cli.list import list_command
 from assay.cli.report import report_command
 from assay.cli.run import run_command
 from assay.cli.schema import schema_command
-from assay.errors import AssayError, did_you_mean
+from assay.errors import AssayError, InterruptedStudyError, did_you_mean
 
 
 class Commands(click.Group):
@@ -35,7 +37,8 @@ def cli() -> None:
     A study file asks a question; `assay run` trains every arm over as many seeds as the answer needs, keeps every run,
     and writes a lab report in which every claim has a verdict and an error bar.
 
-    Exit codes: 0 done, 1 a run failed, 2 bad input, 3 --check and a claim is not supported.
+    Exit codes: 0 done, 1 a run failed, 2 bad input, 3 --check and a claim is not supported,
+    130 stopped by Ctrl-C.
     """
 
 
@@ -49,7 +52,32 @@ def main() -> None:
         if hasattr(output, "reconfigure"):
             output.reconfigure(errors="replace")  # a terminal without ± or − still shows the rest
     try:
-        cli(prog_name="assay")
+        cli(prog_name="assay", standalone_mode=False)
     except AssayError as error:
-        click.echo(f"assay: {error}", err=True)
+        _end(error)
+    except click.ClickException as error:
+        error.show()
         sys.exit(error.exit_code)
+    except click.Abort:  # what click makes of Ctrl-C
+        _end(InterruptedStudyError("stopped."))
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_LOST:
+            raise
+        click.echo(f"assay: the output could not be written: {error.strerror}. What was computed is kept.", err=True)
+        sys.exit(1)
+
+
+_OUTPUT_LOST = {errno.ENOSPC, errno.EIO, errno.EBADF}
+
+
+def _end(error: AssayError) -> NoReturn:
+    click.echo(f"assay: {_visible(str(error))}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _visible(text: str) -> str:
+    """The text with what would steer the terminal, such as an escape code in an arm's name, spelled out."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from assay.studies.results import StudyResults
     from assay.studies.store.contract import Store
 
+_DIGITS_SHOWN = 12
+"""Of a run's fingerprint in the table: enough to find its folder; ``--json`` has them all."""
+
 
 @click.command("list")
 @click.argument("study", required=False)
@@ -102,7 +105,7 @@ def _print_table(rows: list[dict[str, object]]) -> None:
     for key in rows[0]:
         table.add_column(key, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+        table.add_row(*(Text(_cell(value)) for value in {**row, "run": str(row["run"])[:_DIGITS_SHOWN]}.values()))
     Console().print(table)
 
 

@@ -43,7 +43,7 @@ def progress_for(*, quiet: bool) -> Progress:
     """A bar when standard error is a terminal, lines when it is not, nothing when quiet."""
     if quiet:
         return Silence()
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         return Bar()
     return Lines()
 
@@ -117,7 +117,7 @@ class Bar:
         if isinstance(event, LookStarted) and event.missing:
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(f"to {event.seeds} seeds", total=event.missing, left="")
+            self._task = self._progress.add_task(f"to {counted(event.seeds, 'seed')}", total=event.missing, left="")
         elif isinstance(event, RunFinished | RunFailed) and self._task is not None:
             self._progress.update(self._task, advance=1, left=self._pace.time_left)
         text = describe(event)
@@ -165,10 +165,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: ``1 run``, ``3 runs``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def describe(event: Event) -> str | None:
     """One line for an event worth telling; None for the rest."""
     if isinstance(event, LookStarted):
-        return f"{event.missing} runs to {event.seeds} seeds per arm" if event.missing else None
+        if not event.missing:
+            return None
+        return f"{counted(event.missing, 'run')} to {counted(event.seeds, 'seed')} per arm"
     if isinstance(event, RunAwaited):
         return f"{event.trial.arm}, seed {event.trial.seed}: another process is on it; waiting."
     if isinstance(event, RunFinished):
@@ -181,5 +188,5 @@ def describe(event: Event) -> str | None:
         return f"{event.trial.arm}, seed {event.trial.seed}: FAILED ({event.failure.kind}): {event.failure.message}"
     if isinstance(event, LookTaken):
         decided = sum(claim.verdict != "undecided" for claim in event.claims)
-        return f"Look at {event.seeds} seeds: {decided} of {len(event.claims)} claims decided."
+        return f"Look at {counted(event.seeds, 'seed')}: {decided} of {counted(len(event.claims), 'claim')} decided."
     return None

@@ -84,11 +84,14 @@ def run_command(
         time_limit=time_limit,
         fail_fast=fail_fast,
     )
-    again = _command(file, overrides, store)
+    again = _command(file, overrides, settings)
     if not quiet:
         _announce(study, settings)
-    ended = _conduct(study, settings, again, quiet=quiet or as_json)
-    page = _report(ended, store, to_stderr=as_json)
+    try:
+        ended = _conduct(study, settings, again, quiet=quiet or as_json)
+        page = _report(ended, store, to_stderr=as_json)
+    except KeyboardInterrupt:
+        raise InterruptedStudyError(f"stopped. Finished runs are kept. To continue:\n  {again}") from None
     if ended.failed:
         _list_failures(ended, again, store)
     if as_json:
@@ -101,18 +104,27 @@ def run_command(
         raise ClaimNotSupportedError(f"not supported: {'; '.join(unsupported[:5])}{' …' if unsupported[5:] else ''}")
 
 
-def _command(file: Path, overrides: Sequence[str], store: Path) -> str:
-    """The command line that continues this study."""
+def _command(file: Path, overrides: Sequence[str], settings: Settings) -> str:
+    """The command line that continues this study in the same way."""
     words = ["assay", "run", str(file)]
     for override in overrides:
         words += ["--set", override]
-    if store != DEFAULT_STORE:
-        words += ["--store", str(store)]
+    if settings.store != DEFAULT_STORE:
+        words += ["--store", str(settings.store)]
+    if settings.jobs is not None:
+        words += ["--jobs", str(settings.jobs)]
+    if settings.executor != "processes":
+        words += ["--executor", settings.executor]
+    if settings.device != "auto":
+        words += ["--device", settings.device]
+    if settings.time_limit is not None:
+        words += ["--time-limit", f"{settings.time_limit:.12g}"]
     return shlex.join(words)
 
 
 def _announce(study: Study, settings: Settings) -> None:
     from assay.api import jobs_for, study_user_paths
+    from assay.cli.progress import counted
     from assay.studies.power import smallest_effect_at
 
     def say(text: str) -> None:
@@ -121,7 +133,8 @@ def _announce(study: Study, settings: Settings) -> None:
     say(study.question or study.name)
     seeds, claims = study.seeds, len(study.comparisons)
     most = seeds.at_most if claims else seeds.at_least
-    say(f"{len(study.arms)} arms, {seeds.at_least} to {most} seeds each, {claims} claims.")
+    span = counted(most, "seed") if seeds.at_least == most else f"{seeds.at_least} to {most} seeds"
+    say(f"{counted(len(study.arms), 'arm')}, {span} each, {counted(claims, 'claim')}.")
     smallest = smallest_effect_at(seeds.at_least, seeds.at_most, claims) if claims else None
     if smallest is not None:
         say(
@@ -129,7 +142,7 @@ def _announce(study: Study, settings: Settings) -> None:
             "of the paired difference."
         )
     elif claims:
-        say(f"With at most {seeds.at_most} seeds no claim can be decided: the first look is at 3.")
+        say(f"With at most {counted(seeds.at_most, 'seed')} no claim can be decided: the first look is at 3.")
     for path in study_user_paths(study):
         say(f"Uses your own class {path}: its module will be imported.")
     jobs = jobs_for(study, settings.jobs)
@@ -141,7 +154,7 @@ def _announce(study: Study, settings: Settings) -> None:
 
 def _conduct(study: Study, settings: Settings, again: str, *, quiet: bool) -> StudyEnded:
     from assay.api import start
-    from assay.cli.progress import progress_for
+    from assay.cli.progress import counted, progress_for
     from assay.studies.events import RunFinished, StudyEnded
 
     finished = 0
@@ -156,7 +169,7 @@ def _conduct(study: Study, settings: Settings, again: str, *, quiet: bool) -> St
     except KeyboardInterrupt:
         events.close()
         raise InterruptedStudyError(
-            f"stopped. {finished} runs were finished and kept. To continue:\n  {again}"
+            f"stopped. {counted(finished, 'run')} finished and kept. To continue:\n  {again}"
         ) from None
     raise RunFailedError(f"study {study.name} ended without a result")
 
