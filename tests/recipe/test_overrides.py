@@ -21,6 +21,7 @@ base:
 arms:
   plain: {}
   dropout 0.5: {model.dropout: 0.5}
+  lr=0.1: {optimizer.lr: 0.1}
 claims:
   - {arm: dropout 0.5, matches: plain}
 """
@@ -40,6 +41,8 @@ claims:
         ("seeds.at_most=5", ("seeds", "at_most"), 5),
         ("grid.optimizer.lr=[1, 2]", ("grid", "optimizer.lr"), [1, 2]),
         ("question=a=b", ("question",), "a=b"),
+        ("arms.lr=0.1.optimizer.lr=0.2", ("arms", "lr=0.1", "optimizer.lr"), 0.2),
+        ("arms.lr=0.1={seeds_from: 7}", ("arms", "lr=0.1"), {"seeds_from": 7}),
     ],
 )
 def test_set_finds_the_value_by_its_dotted_path(words, path, value):
@@ -63,7 +66,7 @@ def test_the_last_of_two_words_for_one_key_wins():
     [
         ("base.train.epochs", "--set needs KEY=VALUE"),
         ("=3", "--set needs KEY=VALUE"),
-        ("arms.nope.model.dropout=1", "there is no arm 'nope'. Valid: dropout 0.5, plain."),
+        ("arms.nope.model.dropout=1", "there is no arm 'nope'. Valid: dropout 0.5, lr=0.1, plain."),
         ("arms.dropout 0.6.model.dropout=1", "there is no arm"),
         ("claims.7.metric=val_loss", "'7' is no position in a list of 1, counted from 0."),
         ("base.train.epochs.x=1", "'x' goes below 'epochs', which is no mapping but 40."),
@@ -91,6 +94,12 @@ def test_origins_follow_the_last_writer():
     assert draft.origin(("model", "dropout")) == ("arms", "a", "model.dropout")
     assert draft.origin(("model", "name")) == ("base", "model", "name")
     assert draft.origin(("train", "epochs")) == ("base", "train", "epochs")
+
+
+def test_a_section_written_by_dotted_keys_stands_where_they_do():
+    draft = Draft()
+    draft.apply({"optimiser.lr": 0.2}, ("arms", "a"))
+    assert draft.origin(("optimiser",)) == ("arms", "a", "optimiser.lr")
 
 
 def test_changes_do_not_leak_between_copies():

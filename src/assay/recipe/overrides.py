@@ -46,11 +46,15 @@ class Draft:
         self._origins[path] = origin
 
     def origin(self, path: KeyPath) -> KeyPath:
-        """Where in the study the value at a recipe path was written; ``base`` and the path where nobody wrote it."""
+        """Where in the study the value at a recipe path was written; ``base`` and the path where nobody wrote it.
+
+        Of a section that was only ever written by its dotted keys, where the last of these stands.
+        """
         for length in range(len(path), 0, -1):
             if path[:length] in self._origins:
                 return (*self._origins[path[:length]], *path[length:])
-        return ("base", *path)
+        below = [place for known, place in self._origins.items() if known[: len(path)] == path]
+        return below[-1] if below else ("base", *path)
 
 
 def set_values(document: Document, assignments: list[str]) -> None:
@@ -61,7 +65,7 @@ def set_values(document: Document, assignments: list[str]) -> None:
         StudyFileError: the value is not plain YAML.
     """
     for words in assignments:
-        key, equals, text = words.partition("=")
+        key, equals, text = _key_and_value(document.data, words)
         if not equals or not key.strip():
             raise InputError(f"--set needs KEY=VALUE, got {shown(words)}. Example: --set base.train.epochs=5")
         place = f"--set {words if len(words) <= 100 else words[:99] + '…'}"
@@ -72,6 +76,24 @@ def set_values(document: Document, assignments: list[str]) -> None:
         for known in [known for known in document.lines if known[: len(path)] == path]:
             del document.lines[known]
         document.overridden[path] = place
+
+
+def _key_and_value(data: Any, words: str) -> tuple[str, str, str]:
+    """Split words at the ``=`` that ends the key: one in the name of an arm or of another existing key does not."""
+    start = 0
+    level = data
+    while isinstance(level, dict):
+        known = [key for key in level if words.startswith((key + ".", key + "="), start)]
+        if not known:
+            break
+        step = max(known, key=len)
+        start += len(step)
+        if words[start] == "=":
+            break
+        start += 1
+        level = level[step]
+    end = words.find("=", start)
+    return (words, "", "") if end < 0 else (words[:end], "=", words[end + 1 :])
 
 
 # Below these keys of a study the rest of a dotted key is one key, itself dotted: an override, or a factor.
