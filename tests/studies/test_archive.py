@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import InputError, StoreError
-from assay.studies.archive import RUNS_FILE, keep_fingerprints, keep_study, kept_results, kept_study
+from assay.studies.archive import RUNS_FILE, STUDY_FILE, keep_fingerprints, keep_study, kept_results, kept_study
 from assay.studies.design import Study
 from assay.studies.store.folder import FolderStore
 from assay.testing.trials import made_up_fingerprint, made_up_run
@@ -73,9 +73,50 @@ def test_a_study_that_is_not_there_is_answered_with_the_nearest(store):
         kept_study("kep", store)
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "\x00"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "{",
+        "[]",
+        "\x00",
+        '{"source": 4}',
+        '{"fingerprints": 5}',
+        '{"fingerprints": {"plain": 3}}',
+        '{"fingerprints": {"plain": {"x": "aa"}}}',
+        '{"fingerprints": {"plain": {"0": 7}}}',
+        '{"fingerprints": {"plain": {"0": "../.."}}}',
+    ],
+)
 def test_damage_is_named_with_what_to_do(store, damage):
     keep_study(study(), store)
     (store.study_folder("kept") / RUNS_FILE).write_text(damage)
     with pytest.raises(StoreError, match=r"runs.json of study 'kept' is damaged. Remove it and run the study's file"):
         kept_results("kept", store)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("", "study.yaml of study 'kept' cannot be used: must be a mapping, got None."),
+        ("base: [\n", "study.yaml of study 'kept' cannot be used: study.yaml, line 2: is not valid YAML"),
+        ("name: kept", "study.yaml of study 'kept' cannot be used: base.data is missing"),
+        (None, "study.yaml of study 'kept' is missing."),
+        ("name: other\n", "study.yaml of study 'kept' is of study 'other'."),
+    ],
+)
+def test_a_study_file_that_cannot_be_used_is_named_with_what_to_do(store, damage, message):
+    keep_study(study(), store)
+    path = store.study_folder("kept") / STUDY_FILE
+    text = path.read_text()
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(text.replace("name: kept\n", damage) if damage.startswith("name: other") else damage)
+    with pytest.raises(StoreError) as caught:
+        kept_results("kept", store)
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("Run the study's own file again to have it written anew; runs are not lost.")
+    assert len(str(caught.value).splitlines()) <= 5
+    keep_study(study(), store)
+    assert kept_results("kept", store).study.name == "kept"

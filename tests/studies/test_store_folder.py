@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,6 +239,29 @@ def test_a_record_of_another_shape_is_damage(store: FolderStore, run: Run, text:
     folder = Path(store.add(run).location)
     (folder / "record.json").write_text(text)
     assert_damage_is_told(store, run, "record.json", folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("metrics", 5, "metrics must be a mapping"),
+        ("metrics", {"val_loss": "x"}, "metric val_loss must be a finite number or null, got 'x'"),
+        ("metrics", {"val_loss": float("nan")}, "metric val_loss must be a finite number or null, got nan"),
+        ("metrics", {"val_loss": True}, "metric val_loss must be a finite number or null, got True"),
+        ("recipe", [], "recipe must be a mapping"),
+        ("status", "done", "status must be one of completed, diverged, got 'done'"),
+        ("seconds", None, "seconds must be a number, got None"),
+    ],
+)
+def test_a_record_with_a_value_of_another_kind_is_damage(
+    store: FolderStore, run: Run, key: str, value: object, problem: str
+) -> None:
+    folder = Path(store.add(run).location)
+    record = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps({**record, key: value}))
+    assert_damage_is_told(store, run, "record.json", folder)
+    with pytest.raises(StoreError, match=re.escape(problem)):
+        store.get(run.fingerprint)
 
 
 def test_a_record_of_another_run_is_damage(store: FolderStore, run: Run) -> None:

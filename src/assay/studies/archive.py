@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay.errors import InputError, StoreError, did_you_mean
+from assay.errors import InputError, InvalidValueError, StoreError, did_you_mean
 from assay.recipe.reading import dump, parse
 from assay.records import FailedRun
 from assay.studies.design import Study
@@ -23,6 +23,7 @@ from assay.studies.verdicts import judge
 
 STUDY_FILE = "study.yaml"
 RUNS_FILE = "runs.json"
+_RUN_AGAIN = "Run the study's own file again to have it written anew; runs are not lost."
 
 
 def keep_study(study: Study, store: Store) -> None:
@@ -53,23 +54,32 @@ def kept_study(name: str, store: Store) -> Study:
     """A study as it was kept.
 
     Raises:
-        InputError: the store holds no such study, or one that this version cannot read.
+        InputError: the store holds no such study.
+        StoreError: its file is missing, damaged, or of a version that this one cannot read.
     """
     text = store.study_file(name, STUDY_FILE)
     if text is None:
         names = store.studies()
+        if name in names:
+            raise StoreError(f"{STUDY_FILE} of study {name!r} is missing. {_RUN_AGAIN}")
         known = did_you_mean(name, names) if names else "It holds no study yet: start with `assay run FILE`."
         raise InputError(f"the store holds no study {name!r}. {known}")
-    data, _ = parse(text, f"{name}/{STUDY_FILE}")
-    return Study.model_validate(data).read_from(_kept_runs(name, store).get("source"))
+    try:
+        data, _ = parse(text, STUDY_FILE)
+        study = Study.model_validate(data)
+    except InvalidValueError as error:
+        raise StoreError(f"{STUDY_FILE} of study {name!r} cannot be used: {error}\n  {_RUN_AGAIN}") from error
+    if study.name != name:
+        raise StoreError(f"{STUDY_FILE} of study {name!r} is of study {study.name!r}. {_RUN_AGAIN}")
+    return study.read_from(_kept_runs(name, store).get("source"))
 
 
 def kept_results(name: str, store: Store) -> StudyResults:
     """A study with whatever the store holds of it, judged anew. Trains nothing and needs no data.
 
     Raises:
-        InputError: the store holds no such study, or one that this version cannot read.
-        StoreError: a file of it is damaged.
+        InputError: the store holds no such study.
+        StoreError: a file of it is damaged, or of a version that this one cannot read.
     """
     study = kept_study(name, store)
     kept = _kept_runs(name, store).get("fingerprints", {})
@@ -111,10 +121,26 @@ def _kept_runs(name: str, store: Store) -> dict[str, Any]:
         return {}
     try:
         kept = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         kept = None
-    if not isinstance(kept, dict):
+    if not _is_kept_runs(kept):
         raise StoreError(
             f"{RUNS_FILE} of study {name!r} is damaged. Remove it and run the study's file again; runs are not lost."
         )
-    return kept
+    found: dict[str, Any] = kept
+    return found
+
+
+def _is_kept_runs(kept: Any) -> bool:
+    """Whether this is what `_runs_text` writes: a file or none, and for each arm a run's name by seed."""
+    if not isinstance(kept, dict) or not isinstance(kept.get("source"), str | None):
+        return False
+    arms = kept.get("fingerprints", {})
+    return isinstance(arms, dict) and all(
+        isinstance(runs, dict) and all(seed.isdecimal() and _is_name(name) for seed, name in runs.items())
+        for runs in arms.values()
+    )
+
+
+def _is_name(fingerprint: Any) -> bool:
+    return isinstance(fingerprint, str) and fingerprint.isalnum() and fingerprint.isascii()

@@ -17,12 +17,13 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from assay.errors import shown
 from assay.recipe.reading import dump
-from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord
+from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord, Status
 
 RECIPE = "recipe.yaml"
 RECORD = "record.json"
@@ -62,7 +63,19 @@ def failure_files(failure: FailedRun) -> dict[str, bytes]:
 
 
 def read_record(data: bytes) -> RunRecord:
-    return RunRecord.from_json(_object(data))
+    record = RunRecord.from_json(_object(data))
+    for name in ("recipe", "metrics", "examples", "environment"):
+        if not isinstance(getattr(record, name), dict):
+            raise ValueError(f"{name} must be a mapping")
+    for name, value in record.metrics.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0):
+            raise ValueError(f"metric {name} must be a finite number or null, got {shown(value)}")
+    if record.status not in get_args(Status):
+        raise ValueError(f"status must be one of {', '.join(get_args(Status))}, got {shown(record.status)}")
+    for name in ("parameters", "trainable_parameters", "seconds"):
+        if not isinstance(getattr(record, name), int | float):
+            raise ValueError(f"{name} must be a number, got {shown(getattr(record, name))}")
+    return record
 
 
 def read_history(data: bytes) -> tuple[EpochRecord, ...]:
