@@ -21,7 +21,7 @@ from assay.recipe.schema import Recipe
 from assay.recipe.user_code import check_path, look_in, source_hash, user_paths
 from assay.records import Run
 from assay.studies.archive import keep_fingerprints, keep_study, kept_results
-from assay.studies.design import Study, single_run, slug
+from assay.studies.design import Study, single_run, study_slug
 from assay.studies.events import Event, LookStarted, StudyEnded
 from assay.studies.executors.contract import Executor
 from assay.studies.results import StudyResults
@@ -77,7 +77,7 @@ def study_name(file: Path) -> str:
     """The name a study file has by default: its path below ``labs``, or its own name, as a slug."""
     parts = file.resolve().with_suffix("").parts
     below = parts[len(parts) - parts[::-1].index("labs") :] if "labs" in parts[:-1] else parts[-1:]
-    return slug("-".join(below)) or "study"
+    return study_slug("-".join(below))
 
 
 def _refuse_lost_overrides(document: Document, study: Study) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.api import load
 from assay.errors import InputError, InvalidValueError
 from assay.recipe.schema import Recipe
 from assay.studies.declared import contrast_text
@@ -94,6 +95,11 @@ def test_a_contrast_is_any_weighing_that_sums_to_zero():
     assert (claim.arm, claim.than, claim.kind) == ("a − 0.5 · b − 0.5 · c", "0", "beats")
 
 
+def test_a_contrast_of_two_arms_is_their_difference_however_it_is_written():
+    (comparison,) = study(claims=[{"contrast": {"wet": -1, "plain": 1}, "beats": 0}]).comparisons
+    assert (comparison.arm, comparison.than) == ("plain", "wet")
+
+
 def test_one_number_of_seeds_means_exactly_that_many():
     assert study(seeds=5).seeds.model_dump() == {"at_least": 5, "at_most": 5}
 
@@ -117,6 +123,22 @@ def test_a_single_recipe_is_a_study_of_one_run():
     made = single_run(recipe, "one")
     assert [arm.recipe_at(0) for arm in made.arms] == [recipe]
     assert (made.seeds.at_most, made.comparisons) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("labs/Digits/drop out.yaml", "digits-drop-out"),
+        ("con.yaml", "study-con"),
+        ("….yaml", "study"),
+        ("x" * 99 + "-y" * 20 + ".yaml", "x" * 99),
+    ],
+)
+def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("base: {data: {source: digits}, model: {name: mlp}}\narms: {a: {}}\n")
+    assert load(path).name == name
 
 
 @pytest.mark.parametrize(
@@ -156,7 +178,18 @@ def test_a_single_recipe_is_a_study_of_one_run():
         ({"base": []}, "base must be a mapping, got []."),
         ({"seeds": 4}, "seeds.at_least must be 1, 2, or a count at which claims are looked at"),
         ({"seeds": {"at_least": 8, "at_most": 5}}, "seeds.at_least must not exceed seeds.at_most, got 8 and 5."),
-        ({"seeds": "five"}, "seeds must be a mapping, got 'five'."),
+        ({"seeds": "five"}, "seeds must be a whole number or {at_least: 3, at_most: 20}, got 'five'."),
+        ({"seeds": 3.0}, "seeds must be a whole number or {at_least: 3, at_most: 20}, got 3.0."),
+        ({"arms": {"a": {}, "b": {"extend": "a"}}}, 'arms.b.extend is not a known key.\n  Did you mean "extends"?'),
+        ({"arms": {"a": {"sed": 1}}}, "arms.a.sed is not a known key.\n  Valid: data, extends, init, loss, model,"),
+        ({"arms": {"a": {"optimiser.lr": 1}}}, "arms.a.optimiser.lr is not a known key."),
+        (
+            {"arms": {}, "leave_one_out": {"d": {"model.dropout": 0.5}}},
+            "leave_one_out.d makes arm 'without d', which is the same recipe as arm 'full' with the same seeds, so "
+            "there is nothing to compare.\n  Change a key.",
+        ),
+        ({"leave_one_out": {"": {"model.dropout": 0.1}}}, "must have a name of 1 to 300 printable characters, got ''."),
+        ({"name": "con"}, "name must be no device name of Windows, got 'con'.\n  Try \"study-con\"."),
         (
             {"margin": {"val_acuracy": 0.01}},
             "names no recorded metric, got 'val_acuracy'.\n  Did you mean \"val_accuracy\"?",

@@ -68,11 +68,12 @@ def expand_arms(
         expansion.add(FULL_ARM, [], 0, ("leave_one_out",))
         for ingredient, changes_out in leave_one_out.items():
             where = ("leave_one_out", ingredient)
+            _check_arm_name(ingredient, where)
             expansion.add(without(ingredient), [(changes_out, where)], 0, where)
     arms = tuple(expansion.found.values())
     if not arms:
         raise InvalidValueError(("arms",), "is missing: a study needs at least one arm, a grid, or leave_one_out.")
-    _check_distinct(arms, at_most)
+    _check_distinct(arms, expansion.origins, at_most)
     return arms
 
 
@@ -90,6 +91,8 @@ class _Expansion:
         self.own = own
         self.at_most = at_most
         self.found: dict[str, Arm] = {}
+        self.origins: dict[str, KeyPath] = {}
+        """Where in the study each arm was written."""
 
     def require_sections(self, changed: set[str]) -> None:
         """Say once that data or model is missing everywhere, instead of for the first arm."""
@@ -166,8 +169,18 @@ class _Expansion:
         try:
             recipe = Recipe.model_validate({**draft.data, "seed": first_seed})
         except InvalidValueError as error:
-            raise InvalidValueError(draft.origin(error.path), error.problem, error.hint, error.more) from None
+            origin = draft.origin(error.path)
+            unknown = len(error.path) == 1 and error.path[0] not in Recipe.model_fields
+            hint = did_you_mean(error.path[0], _keys_at(origin)) if unknown else error.hint
+            raise InvalidValueError(origin, error.problem, hint, error.more) from None
+        self.origins[name] = where
         self.found[name] = Arm(name=name, recipe=recipe, first_seed=first_seed, changes=merged)
+
+
+def _keys_at(origin: KeyPath) -> list[str]:
+    """The keys that may stand where a change was written."""
+    own = ["extends", "seeds_from"] if origin[0] == "arms" else []
+    return [*own, *(section for section in Recipe.model_fields if section != "seed")]
 
 
 def _check_arm_name(name: str, where: KeyPath) -> None:
@@ -180,15 +193,18 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _check_distinct(arms: tuple[Arm, ...], at_most: int) -> None:
+def _check_distinct(arms: tuple[Arm, ...], origins: Mapping[str, KeyPath], at_most: int) -> None:
     first_of: dict[str, list[Arm]] = {}
     for arm in arms:
         twins = first_of.setdefault(json.dumps(arm.recipe.at_seed(0).resolved(), sort_keys=True), [])
         for twin in twins:
             if abs(twin.first_seed - arm.first_seed) < at_most:
+                where = origins[arm.name]
+                own_seeds = f", or give it own seeds: seeds_from: {twin.first_seed + max(1000, at_most)}"
                 raise InvalidValueError(
-                    ("arms", arm.name),
+                    where,
+                    f"{'' if where[-1] == arm.name else f'makes arm {arm.name!r}, which '}"
                     f"is the same recipe as arm {twin.name!r} with the same seeds, so there is nothing to compare.",
-                    f"Change a key, or give it own seeds: seeds_from: {twin.first_seed + max(1000, at_most)}.",
+                    f"Change a key{own_seeds if where[0] == 'arms' else ''}.",
                 )
         twins.append(arm)

@@ -120,8 +120,8 @@ class _Expansion:
             epochs = self.arms[name].recipe.train.epochs
             if metric.epoch is not None and metric.epoch > epochs:
                 raise InvalidValueError(where, f"asks for {metric.name}, but arm {name!r} trains {epochs} epochs.")
-        plain = sorted(weights.values()) == [-1.0, 1.0] and next(iter(weights.values())) == 1.0
-        arm, than = tuple(weights) if plain else (contrast_text(weights), "0")
+        plain = sorted(weights.values()) == [-1.0, 1.0]
+        arm, than = sorted(weights, key=lambda name: -weights[name]) if plain else (contrast_text(weights), "0")
         return Comparison(weights=weights, arm=arm, than=than, kind=kind, metric=metric, margin=margin)
 
     def _check_contrast(self, weights: Mapping[str, float], where: KeyPath) -> None:

@@ -26,7 +26,9 @@ from assay.studies.arms import Arm, expand_arms
 from assay.studies.claims import Comparison
 from assay.studies.declared import MAX_CLAIMS, Claim, expand_claims
 from assay.studies.looks import is_look, nearest_look
+from assay.studies.store.disk import is_device_name
 
+_NAME_LETTERS = 100
 _SLUG_BYTES = 200
 """File systems take names of 255 bytes, and a letter may take four."""
 
@@ -70,7 +72,7 @@ class Study(BaseModel):
     )
 
     question: Annotated[str, Field(max_length=1000)] = ""
-    name: Annotated[str, Field(max_length=100)] = ""
+    name: Annotated[str, Field(max_length=_NAME_LETTERS)] = ""
     base: dict[str, Any] = {}
     arm_changes: dict[str, dict[str, Any] | None] = Field(default={}, alias="arms")
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
@@ -89,6 +91,10 @@ class Study(BaseModel):
     def _explain(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Study:
         if isinstance(data, dict) and type(data.get("seeds")) is int:
             data = {**data, "seeds": {"at_least": data["seeds"], "at_most": data["seeds"]}}
+        elif isinstance(data, dict) and not isinstance(data.get("seeds", {}), dict | Seeds):
+            raise InvalidValueError(
+                ("seeds",), f"must be a whole number or {{at_least: 3, at_most: 20}}, got {shown(data['seeds'])}."
+            )
         try:
             study: Study = handler(data)
         except ValidationError as error:
@@ -98,10 +104,14 @@ class Study(BaseModel):
     @model_validator(mode="after")
     def _expand(self) -> Study:
         if not self.name:
-            object.__setattr__(self, "name", slug(self.question[:60]) or "study")  # frozen for everyone else
+            object.__setattr__(self, "name", study_slug(self.question[:60]))  # frozen for everyone else
         elif self.name != slug(self.name):
             raise InvalidValueError(
                 ("name",), f"must be a slug, got {shown(self.name)}.", f'Try "{slug(self.name) or "my-study"}".'
+            )
+        elif is_device_name(self.name):
+            raise InvalidValueError(
+                ("name",), f"must be no device name of Windows, got {shown(self.name)}.", f'Try "study-{self.name}".'
             )
         _check_seeds(self.seeds)
         self._arms = expand_arms(self.base, self.arm_changes, self.grid, self.leave_one_out, at_most=self.seeds.at_most)
@@ -166,6 +176,12 @@ def slug(text: str) -> str:
     """Lower-case letters and digits of any script, joined by hyphens: ``Digits/Dropout`` gives ``digits-dropout``."""
     words = re.sub(r"[\W_]+", "-", text.lower()).strip("-")
     return words.encode()[:_SLUG_BYTES].decode(errors="ignore").strip("-")
+
+
+def study_slug(text: str) -> str:
+    """A study's name made from a text: its slug, short enough, and no name that Windows gives to a device."""
+    name = slug(slug(text)[:_NAME_LETTERS]) or "study"
+    return f"study-{name}" if is_device_name(name) else name
 
 
 def _check_seeds(seeds: Seeds) -> None:

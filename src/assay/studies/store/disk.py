@@ -20,13 +20,18 @@ _SAFE_NAME = re.compile(r"\w[\w.\-]{0,199}(?<!\.)")
 _DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows opens a device for these
 
 
+def is_device_name(name: str) -> bool:
+    """Whether Windows would open a device in place of a file of this name."""
+    return _DEVICE_NAME.fullmatch(name) is not None
+
+
 def checked_name(name: str, what: str) -> str:
     """The name itself, when it can be a single file name below the store on every platform.
 
     Raises:
         InputError: it could not, or could lead out of the store's folder.
     """
-    if not _SAFE_NAME.fullmatch(name) or _DEVICE_NAME.fullmatch(name):
+    if not _SAFE_NAME.fullmatch(name) or is_device_name(name):
         raise InputError(
             f"{what} must be 1 to 200 letters, digits, '-', '_' or '.', starting with a letter, digit or '_', "
             f"and no device name of Windows, got {shown(name)}."
