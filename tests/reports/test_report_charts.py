@@ -182,6 +182,15 @@ def test_one_epoch_is_a_point(page: Page) -> None:
     assert [node for node in root.iter("path") if node.get("class", "").startswith("line")]
 
 
+def test_a_curve_of_one_epoch_among_longer_ones_is_a_dot() -> None:
+    results = make_results(dropout_study(), {"plain": Behaviour(diverging_seeds=[0, 1, 2])}, seeds=3, epochs=4)
+    panel = next(panel for panel in build_page(results).curves.panels if panel.metric.name == "val_accuracy")
+    kinds = [path.get("class", "") for path in drawn(charts.curve_chart(panel)).iter() if path.tag.endswith("path")]
+    lines = [kind for kind in kinds if kind.startswith("line")]
+    assert ["lone" in kind for kind in lines] == [len(curve.epochs) == 1 for curve in panel.curves]
+    assert [len(curve.epochs) for curve in panel.curves] == [1, 4, 4, 4]
+
+
 def test_a_matrix_cell_holds_count_and_rate(page: Page) -> None:
     confusion = page.confusions.matrices[3]
     root = drawn(charts.matrix(confusion))

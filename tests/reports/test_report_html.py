@@ -290,3 +290,9 @@ def test_words_in_the_page_are_escaped_once(document: Document, text: str) -> No
 def test_the_same_results_give_the_same_page(results: StudyResults, text: str) -> None:
     assert render(build_page(results)) == text
     assert render(dataclasses.replace(build_page(results))) == text
+
+
+def test_a_page_without_claims_speaks_of_no_comparisons() -> None:
+    said = "verdicts rest on the paired comparisons above"
+    assert said in render(build_page(make_results(dropout_study(), DROPOUT, seeds=3)))
+    assert said not in render(build_page(make_results(dropout_study(claims=[]), DROPOUT, seeds=3)))

@@ -113,8 +113,11 @@ def _path(points: list[_Point]) -> str:
 
 
 def _line(curve: Curve, x: Scale, y: Scale) -> Markup:
-    path = "".join(_path(piece) for piece in _points(curve, curve.mean, x, y))
-    return element("path", class_=f"line {colour_class(curve.position)}", d=path, data_arm=curve.position)
+    pieces = _points(curve, curve.mean, x, y)
+    # A curve without two epochs in a row, as of a run that diverged in its first, would be next to invisible.
+    kind = "line" if any(len(piece) > 1 for piece in pieces) else "line lone"
+    path = "".join(_path(piece) for piece in pieces)
+    return element("path", class_=f"{kind} {colour_class(curve.position)}", d=path, data_arm=curve.position)
 
 
 def _band(curve: Curve, x: Scale, y: Scale) -> Markup:
