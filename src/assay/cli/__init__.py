@@ -14,6 +14,7 @@ from assay.cli.list import list_command
 from assay.cli.report import report_command
 from assay.cli.run import run_command
 from assay.cli.schema import schema_command
+from assay.cli.words import visible
 from assay.errors import AssayError, InterruptedStudyError, did_you_mean
 
 
@@ -71,13 +72,5 @@ _OUTPUT_LOST = {errno.ENOSPC, errno.EIO, errno.EBADF}
 
 
 def _end(error: AssayError) -> NoReturn:
-    click.echo(f"assay: {_visible(str(error))}", err=True)
+    click.echo(f"assay: {visible(str(error))}", err=True)
     sys.exit(error.exit_code)
-
-
-def _visible(text: str) -> str:
-    """The text with what would steer the terminal, such as an escape code in an arm's name, spelled out."""
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
-        for letter in text
-    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from assay.studies.results import StudyResults
     from assay.studies.store.contract import Store
 
-_DIGITS_SHOWN = 12
+_DIGITS_SHOWN = 8
 """Of a run's fingerprint in the table: enough to find its folder; ``--json`` has them all."""
 
 

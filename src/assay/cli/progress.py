@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import click
 
+from assay.cli.words import counted, one_line
 from assay.studies.events import (
     Event,
     LookStarted,
@@ -165,11 +166,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things: ``1 run``, ``3 runs``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def describe(event: Event) -> str | None:
     """One line for an event worth telling; None for the rest."""
     if isinstance(event, LookStarted):
@@ -185,7 +181,8 @@ def describe(event: Event) -> str | None:
         state = " diverged" if record.status == "diverged" else ""
         return f"{event.trial.arm}, seed {event.trial.seed}:{state}{score} in {duration(record.seconds)}"
     if isinstance(event, RunFailed):
-        return f"{event.trial.arm}, seed {event.trial.seed}: FAILED ({event.failure.kind}): {event.failure.message}"
+        message = one_line(event.failure.message)
+        return f"{event.trial.arm}, seed {event.trial.seed}: FAILED ({event.failure.kind}): {message}"
     if isinstance(event, LookTaken):
         decided = sum(claim.verdict != "undecided" for claim in event.claims)
         return f"Look at {counted(event.seeds, 'seed')}: {decided} of {counted(len(event.claims), 'claim')} decided."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from assay.cli.options import DEFAULT_STORE, json_option, store_option
+from assay.cli.words import counted, one_line
 from assay.errors import ClaimNotSupportedError, InterruptedStudyError, RunFailedError
 
 if TYPE_CHECKING:
@@ -124,7 +125,6 @@ def _command(file: Path, overrides: Sequence[str], settings: Settings) -> str:
 
 def _announce(study: Study, settings: Settings) -> None:
     from assay.api import jobs_for, study_user_paths
-    from assay.cli.progress import counted
     from assay.studies.power import smallest_effect_at
 
     def say(text: str) -> None:
@@ -154,7 +154,7 @@ def _announce(study: Study, settings: Settings) -> None:
 
 def _conduct(study: Study, settings: Settings, again: str, *, quiet: bool) -> StudyEnded:
     from assay.api import start
-    from assay.cli.progress import counted, progress_for
+    from assay.cli.progress import progress_for
     from assay.studies.events import RunFinished, StudyEnded
 
     finished = 0
@@ -191,7 +191,7 @@ def _report(ended: StudyEnded, store: Path, *, to_stderr: bool) -> Path:
 def _list_failures(ended: StudyEnded, again: str, store: Path) -> None:
     failures = [(arm, seed, failure) for arm, by in ended.results.failures.items() for seed, failure in by.items()]
     for arm, seed, failure in failures[:_FAILURES_SHOWN]:
-        click.echo(f"Failed: {arm}, seed {seed} ({failure.kind}): {failure.message}", err=True)
+        click.echo(f"Failed: {arm}, seed {seed} ({failure.kind}): {one_line(failure.message)}", err=True)
         click.echo(f"  traceback: {store / 'failed' / failure.fingerprint}", err=True)
     if len(failures) > _FAILURES_SHOWN:
         click.echo(f"  … and {len(failures) - _FAILURES_SHOWN} more", err=True)
