@@ -80,6 +80,15 @@ def test_arguments_of_another_kind_are_named(tmp_path):
         assay.load("a.yaml", "seeds=3")
 
 
+def test_a_single_recipe_is_set_without_base(tmp_path):
+    file = tmp_path / "one.yaml"
+    file.write_text("data: {source: digits}\nmodel: {name: mlp}\n")
+    with pytest.raises(
+        assay.InputError, match=r"--set base\.train\.epochs=3: .* whose keys have no base\. before them"
+    ):
+        assay.load(file, ["base.train.epochs=3"])
+
+
 def test_a_device_that_is_not_here_fails_the_study_and_not_each_run(study, tmp_path):
     with pytest.raises(assay.InputError, match="must be one torch can use here, such as cpu, got 'tpu'"):
         assay.run(study, store=tmp_path / "store", device="tpu")

@@ -68,6 +68,11 @@ def _study_of(document: Document, file: Path) -> Study:
     if set(data) & sections and not set(data) & {"base", "arms", "grid", "leave_one_out"}:
         return single_run(Recipe.model_validate(data), study_name(file))
     stray = sorted(set(data) & sections)
+    below_base = next((words for path, words in document.overridden.items() if path[0] == "base"), None)
+    if stray and below_base and ("base",) not in document.lines:
+        raise InputError(
+            f"{below_base}: {file} is a single recipe, whose keys have no base. before them; leave it out."
+        )
     if stray:
         raise InvalidValueError((stray[0],), "is a key of recipes, not of studies.", f'Did you mean "base.{stray[0]}"?')
     return Study.model_validate(data if data.get("name") else {**data, "name": study_name(file)})

@@ -189,6 +189,15 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
             "there is nothing to compare.\n  Change a key.",
         ),
         ({"leave_one_out": {"": {"model.dropout": 0.1}}}, "must have a name of 1 to 300 printable characters, got ''."),
+        (
+            {"arms": {"a": {"optimizer": "sgd"}}},
+            "arms.a.optimizer must be a mapping, got 'sgd'.\n  Write {name: sgd}.",
+        ),
+        (
+            {"arms": {"a": {"model.name": "nets"}}},
+            "has an unknown name, got 'nets'.\n  Did you mean \"lenet5\"? A class of your own is written "
+            "package.module:Class.",
+        ),
         ({"name": "con"}, "name must be no device name of Windows, got 'con'.\n  Try \"study-con\"."),
         (
             {"margin": {"val_acuracy": 0.01}},

@@ -86,21 +86,29 @@ def _explain(detail: ErrorDetails, models: list[type[BaseModel]]) -> tuple[str, 
             return f"must be a mapping with the key {key!r}{got}", f"Valid {key}s: {', '.join(names)}."
         if chosen is None:
             return f"needs the key {key!r} to say which one is meant.", f"Valid {key}s: {', '.join(names)}."
-        return f"has an unknown {key}, got {shown(chosen)}.", did_you_mean(chosen, names)
+        own = " A class of your own is written package.module:Class." if len(names) < len(models) else ""
+        return f"has an unknown {key}, got {shown(chosen)}.", did_you_mean(chosen, names) + own
     if kind in ("literal_error", "enum"):
         names = [text.strip().strip("'") for text in str(context.get("expected", "")).replace(" or ", ",").split(",")]
         return f"must be one of {', '.join(names)}{got}", did_you_mean(value, names) if isinstance(value, str) else ""
     rule = _RULES.get(kind)
     if rule:
-        hint = (
-            "A number was written as text; remove the quotes."
-            if isinstance(value, str) and kind in _NUMBER_TYPES and _is_number(value)
-            else ""
-        )
-        return f"{rule(context)}{got}", hint
+        return f"{rule(context)}{got}", _hint(kind, value, models)
     return f"is not valid: {detail['msg']}{got}", ""
 
 
+def _hint(kind: str, value: object, models: list[type[BaseModel]]) -> str:
+    """What to write instead of a text that stands where a number or a section belongs."""
+    if not isinstance(value, str):
+        return ""
+    if kind in _NUMBER_TYPES and _is_number(value):
+        return "A number was written as text; remove the quotes."
+    if kind in _SECTION_TYPES and any(value in _tags(model) for model in models):
+        return f"Write {{{variant_key(models[0])}: {value}}}."
+    return ""
+
+
+_SECTION_TYPES = ("model_type", "model_attributes_type", "dict_type")
 _NUMBER_TYPES = ("int_type", "float_type", "int_parsing", "float_parsing")
 
 
