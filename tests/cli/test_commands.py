@@ -197,6 +197,7 @@ def test_a_single_recipe_is_run_once(tmp_path):
         (["run", "study.yaml", "--executor", "inline", "--time-limit", "5", "--set", "seeds=5"], "inline executor"),
         (["report", "nothing"], "the store holds no study 'nothing'"),
         (["inspect", "lenet5", "--input", "3,x"], "--input must be C,H,W"),
+        (["report", "study", "--csv", "--json"], "--csv and --json both want standard output; choose one."),
         (["inspect", "lenett"], 'Did you mean "lenet5"?'),
     ],
 )

@@ -28,6 +28,10 @@ def report_command(study: str | None, store: Path, as_csv: bool, as_json: bool) 
     from assay.studies.archive import kept_results
     from assay.studies.store.folder import FolderStore
 
+    if as_csv and as_json:
+        raise InputError(
+            "--csv and --json both want standard output; choose one. CSV tables lie beside the page anyway."
+        )
     keeper = FolderStore(store)
     names = [study] if study is not None else list(keeper.studies())
     if not names:
