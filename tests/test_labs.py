@@ -22,7 +22,9 @@ def test_a_lab_trains_every_arm_and_judges_every_claim(file, tmp_path):
     assert results.failed == 0
     assert [claim.comparison for claim in results.claims] == list(study.comparisons)
     assert all(claim.n == 3 and claim.low < claim.effect < claim.high for claim in results.claims)
-    assert assay.report(results, tmp_path).stat().st_size > 50_000
+    page = assay.report(results)  # beside the runs, in the store they were kept in
+    assert page == tmp_path / "studies" / study.name / "report.html"
+    assert page.stat().st_size > 50_000
 
 
 def test_one_recipe_under_other_seeds_is_found_to_be_no_different(tmp_path):

@@ -9,7 +9,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -50,6 +50,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Study:
         raise InputError(f"overrides must be a list of KEY=VALUE words, got {shown(overrides)}.")
     file = Path(path)
     document = read_document(file)
+    _spell_out_seeds(document)
     set_values(document, list(overrides))
     try:
         study = _study_of(document, file)
@@ -60,6 +61,13 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Study:
     if study_user_paths(study):
         look_in(place.parent)
     return study.read_from(str(place))
+
+
+def _spell_out_seeds(document: Document) -> None:
+    """``seeds: 3`` means both counts, so that ``--set seeds.at_most=5`` finds one of them to change."""
+    count = document.data.get("seeds")
+    if type(count) is int:
+        document.data["seeds"] = {"at_least": count, "at_most": count}
 
 
 def _study_of(document: Document, file: Path) -> Study:
@@ -174,7 +182,7 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
         raise InputError(f"run needs a Study or a Recipe, got {shown(study)}. Read a file with assay.load(path).")
     for event in start(study, chosen):
         if isinstance(event, StudyEnded):
-            return event.results
+            return replace(event.results, store=str(chosen.store))
     raise RunFailedError(f"study {study.name} ended without a result")
 
 
@@ -305,12 +313,12 @@ def _explaining_own_code(path: str) -> Generator[None, None, None]:
 # --- reporting --------------------------------------------------------------------------------------------------------
 
 
-def report(results: StudyResults | Study | str, store: str | os.PathLike[str] = DEFAULT_STORE) -> Path:
+def report(results: StudyResults | Study | str, store: str | os.PathLike[str] | None = None) -> Path:
     """Write the lab report of a study and return the page's path.
 
     Args:
         results: what `run` returned, or a study or the name of one that the store holds.
-        store: the folder of the run store.
+        store: the folder of the run store; by default the one that `run` kept the results in, else ``assay-runs``.
 
     Raises:
         InputError: the store holds no such study.
@@ -321,6 +329,8 @@ def report(results: StudyResults | Study | str, store: str | os.PathLike[str] = 
     if not isinstance(results, StudyResults | Study | str):
         raise InputError(f"report needs what run returned, a Study, or a study's name, got {shown(results)}.")
 
+    if store is None:
+        store = (results.store if isinstance(results, StudyResults) else None) or DEFAULT_STORE
     keeper = FolderStore(Path(store))
     if not isinstance(results, StudyResults):
         results = kept_results(results if isinstance(results, str) else results.name, keeper)

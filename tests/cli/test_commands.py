@@ -101,7 +101,14 @@ def test_more_seeds_compute_only_what_is_missing(finished, tmp_path):
     folder, _ = finished
     shutil.copytree(folder, tmp_path / "copy")
     ended = assay(
-        tmp_path / "copy", "run", "study.yaml", "--json", "--set", "seeds=5", "--set", "margin.val_accuracy=1e-6"
+        tmp_path / "copy",
+        "run",
+        "study.yaml",
+        "--json",
+        "--set",
+        "seeds.at_most=5",
+        "--set",
+        "margin.val_accuracy=1e-6",
     )
     assert json.loads(ended.stdout)["runs"] == {"done": 4, "cached": 6, "failed": 0}
 

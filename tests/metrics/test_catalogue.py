@@ -38,6 +38,7 @@ def test_metrics_kept_per_epoch_are_fields_of_the_history(name):
         ("val_loss@0", "after @ stands an epoch from 1 on"),
         ("val_loss@-1", "after @ stands an epoch from 1 on"),
         ("val_loss@", "after @ stands an epoch from 1 on"),
+        ("val_loss@01", "after @ stands an epoch from 1 on"),
         ("val_loss@1e3", "after @ stands an epoch from 1 on"),
     ],
 )

@@ -132,7 +132,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(
         write(changed, tmp_path)
     assert str(caught.value) == (
         f"The report could not be written to {tmp_path}: No space left on device. "
-        "Free some space or choose another folder, then run `assay report` again."
+        "Free some space, or make the folder writable, then run `assay report` again."
     )
     assert page.read_bytes() == before
     assert not list(tmp_path.rglob("*.part"))

@@ -163,6 +163,7 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
         ({"arms": {"a": {}, "b": {}}}, "arms.b is the same recipe as arm 'a' with the same seeds"),
         ({"arms": {"a": {}, "b": {"seeds_from": 5}}}, "Change a key, or give it own seeds: seeds_from: 1000."),
         ({"arms": {"\n": {}}}, "must have a name of 1 to 300 printable characters"),
+        ({"arms": {"a ": {}}}, "without blanks at its ends, got 'a '."),
         (
             {"arms": {"full": {}}, "leave_one_out": {"d": {"model.dropout": 0}}},
             "makes an arm 'full' that exists already",
@@ -188,7 +189,7 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
             "leave_one_out.d makes arm 'without d', which is the same recipe as arm 'full' with the same seeds, so "
             "there is nothing to compare.\n  Change a key.",
         ),
-        ({"leave_one_out": {"": {"model.dropout": 0.1}}}, "must have a name of 1 to 300 printable characters, got ''."),
+        ({"leave_one_out": {"": {"model.dropout": 0.1}}}, "must have a name of 1 to 300 printable characters without"),
         (
             {"arms": {"a": {"optimizer": "sgd"}}},
             "arms.a.optimizer must be a mapping, got 'sgd'.\n  Write {name: sgd}.",

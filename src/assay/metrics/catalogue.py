@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -162,6 +163,10 @@ _METRICS = (
 CATALOGUE: Mapping[str, Metric] = {metric.name: metric for metric in _METRICS}
 
 
+_EPOCH = re.compile("[1-9][0-9]{0,6}")
+"""One spelling for each epoch, so that no claim can be declared twice under two names."""
+
+
 def metric_named(name: str) -> Metric:
     """Look a metric up; ``val_accuracy@5`` is the one after epoch 5.
 
@@ -175,7 +180,7 @@ def metric_named(name: str) -> Metric:
         raise InputError(f"names no recorded metric, got {name!r}. {did_you_mean(base, CATALOGUE)}")
     if not at:
         return metric
-    if not metric.per_epoch or not epoch_text.isdecimal() or not 1 <= int(epoch_text[:9]) <= 1_000_000:
+    if not metric.per_epoch or not _EPOCH.fullmatch(epoch_text):
         raise InputError(
             f"asks for {name!r}; after @ stands an epoch from 1 on, and only metrics kept per epoch have one. "
             f"Valid: {', '.join(m.name for m in CATALOGUE.values() if m.per_epoch)}."

@@ -39,7 +39,7 @@ def write(results: StudyResults, folder: Path) -> Path:
     except OSError as error:
         raise StoreError(
             f"The report could not be written to {folder}: {error.strerror or error}. "
-            "Free some space or choose another folder, then run `assay report` again."
+            "Free some space, or make the folder writable, then run `assay report` again."
         ) from error
     return folder / PAGE
 

@@ -184,8 +184,10 @@ def _keys_at(origin: KeyPath) -> list[str]:
 
 
 def _check_arm_name(name: str, where: KeyPath) -> None:
-    if not name.strip() or len(name) > 300 or not name.isprintable():
-        raise InvalidValueError(where, f"must have a name of 1 to 300 printable characters, got {shown(name)}.")
+    if not name or name != name.strip() or len(name) > 300 or not name.isprintable():
+        raise InvalidValueError(
+            where, f"must have a name of 1 to 300 printable characters without blanks at its ends, got {shown(name)}."
+        )
 
 
 def value_text(value: Any) -> str:

@@ -19,6 +19,8 @@ class StudyResults:
     runs: Mapping[str, Mapping[int, StoredRun]]
     failures: Mapping[str, Mapping[int, FailedRun]]
     claims: tuple[ClaimResult, ...]
+    store: str | None = None
+    """The folder of the store that holds the runs, where it is known."""
     fingerprints: Mapping[str, Mapping[int, str]]
     """Of every run the study asked for so far, by arm and seed; stored, failed or missing."""
 
