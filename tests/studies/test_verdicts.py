@@ -13,7 +13,7 @@ from assay.records import EpochRecord
 from assay.studies.intervals import descriptive_interval, student_interval
 from assay.studies.looks import level_of_look
 from assay.studies.power import predicted_seeds, smallest_effect_at, upper_deviation
-from assay.studies.verdicts import all_closed, complete_seeds, judge
+from assay.studies.verdicts import all_closed, judge
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,8 @@ def test_a_look_waits_for_every_arm_of_the_study():
     first_seeds = {"a": 0, "b": 0, "slow": 0}
     (waiting,) = judge([claim()], runs, {}, first_seeds=first_seeds, at_least=3, at_most=20)
     assert (waiting.verdict, waiting.low) == ("undecided", None)
-    assert complete_seeds(runs, {}, first_seeds=first_seeds, at_most=20) == 2
     (looked,) = judge([claim()], runs, {"slow": [2]}, first_seeds=first_seeds, at_least=3, at_most=20)
     assert looked.verdict == "helps"
-    assert complete_seeds(runs, {"slow": [2]}, first_seeds=first_seeds, at_most=20) == 3
 
 
 def test_later_runs_never_stand_in_for_a_missing_early_one():
@@ -120,7 +118,6 @@ def test_later_runs_never_stand_in_for_a_missing_early_one():
     del runs["a"][1]
     (result,) = judge([claim()], runs, {}, first_seeds={"a": 0, "b": 0}, at_least=3, at_most=20)
     assert result.low is None
-    assert complete_seeds(runs, {}, first_seeds={"a": 0, "b": 0}, at_most=20) == 1
 
 
 def test_arms_with_their_own_seeds_are_paired_by_index():
@@ -254,7 +251,6 @@ def test_a_study_is_closed_when_every_claim_is_decided_or_stuck():
 
 def test_a_study_without_claims_has_no_verdicts():
     assert judge([], {}, {}, first_seeds={}, at_least=3, at_most=20) == ()
-    assert complete_seeds({}, {}, first_seeds={}, at_most=20) == 0
 
 
 @settings(max_examples=60, deadline=None)

@@ -70,7 +70,3 @@ class LeNet5(nn.Sequential):
 
 def _padding(side: int, paper_side: int) -> int:
     return _KERNEL // 2 if side < paper_side else 0
-
-
-def _after_pooling(side: int, paper_side: int) -> int:
-    return (side + 2 * _padding(side, paper_side) - _KERNEL + 1) // 2

@@ -81,17 +81,6 @@ def judge(
     )
 
 
-def complete_seeds(
-    runs: Mapping[str, Mapping[int, StoredRun]],
-    failed: Mapping[str, Collection[int]],
-    *,
-    first_seeds: Mapping[str, int],
-    at_most: int,
-) -> int:
-    """How many seeds every arm has attempted, counted from its first without a gap; a look needs that many."""
-    return Evidence(runs, failed, first_seeds, at_most).complete()
-
-
 def all_closed(results: Iterable[ClaimResult]) -> bool:
     """Whether every claim is decided or stuck, so that further seeds would change nothing."""
     return all(result.verdict != "undecided" or result.stuck for result in results)
