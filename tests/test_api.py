@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +135,25 @@ def test_own_classes_that_raise_are_named_with_the_line(elsewhere, tmp_path, moo
 
 def test_settings_accept_what_they_say():
     assert Settings(store="here", jobs=2, time_limit=5).time_limit == 5
+
+
+def test_a_class_edited_between_two_studies_of_one_process_is_trained_as_it_is_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two edits within a second look alike to cached bytecode
+    study = assay.Study(
+        question="Edited?",
+        base={"data": {"source": "circles"}, "model": {"name": "edited_nets:Tiny"}, "train": {"epochs": 1}},
+        arms={"own": {}},
+        seeds={"at_least": 1, "at_most": 1},
+    )
+    parameters = []
+    for hidden in (3, 5):
+        Path("edited_nets.py").write_text(
+            "from torch import nn\n\nclass Tiny(nn.Sequential):\n    def __init__(self, input_shape, classes):\n"
+            f"        super().__init__(nn.Linear(2, {hidden}), nn.Linear({hidden}, classes))\n"
+        )
+        results = assay.run(study, store=tmp_path / "store", executor="inline", device="cpu")
+        parameters.append(results.runs["own"][0].record.parameters)
+    sys.modules.pop("edited_nets")
+    assert parameters == [3 * 2 + 3 + 2 * 3 + 2, 5 * 2 + 5 + 2 * 5 + 2]

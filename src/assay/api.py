@@ -188,6 +188,8 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
 
 def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
     """The same as `run`, one event at a time; leave the loop to stop. What was finished by then is kept."""
+    _data_fingerprint.cache_clear()  # files may have changed since this process conducted its last study
+    _source_hash.cache_clear()
     store = FolderStore(Path(settings.store))
     for path in study_user_paths(study):
         check_path(path)

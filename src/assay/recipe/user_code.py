@@ -16,6 +16,9 @@ from typing import Any
 from assay.errors import InputError, did_you_mean
 from assay.recipe.schema import FOREIGN_PACKAGES, Recipe, UserData, UserModel
 
+_loaded: dict[str, str] = {}
+"""Source hash of each module when it was last imported here."""
+
 
 def user_paths(recipe: Recipe) -> tuple[str, ...]:
     """The dotted paths a recipe names, in the order data, model."""
@@ -52,15 +55,18 @@ def source_hash(path: str) -> str:
 
 
 def resolve_class(path: str) -> type[Any]:
-    """Import the module and return the class.
+    """Import the module and return the class; import it anew if its file was edited since this was last called.
 
     Raises:
         InputError: the path is refused, the module cannot be imported, or what it names is not a class defined there.
     """
-    _source_file(path)
+    digest = source_hash(path)
     module_name, _, class_name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
+        if _loaded.setdefault(module_name, digest) != digest:
+            module = importlib.reload(module)  # else an edited class would be trained as it was, under its new name
+            _loaded[module_name] = digest
     except Exception as error:
         raise InputError(f"{path!r} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, class_name, None)
