@@ -215,8 +215,15 @@ def assert_damage_is_told(store: FolderStore, run: Run, file: str, folder: Path)
     assert message.endswith(f"Remove the folder {folder} to have the run computed again.")
 
 
-@pytest.mark.parametrize("file", READERS)
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "noise", "folder"])
+DAMAGES = [
+    (file, damage)
+    for file in READERS
+    for damage in ("missing", "empty", "cut", "noise", "folder")
+    if (file, damage) != ("history.jsonl", "empty")  # a run may have no epochs
+]
+
+
+@pytest.mark.parametrize(("file", "damage"), DAMAGES)
 def test_a_damaged_file_is_named_with_what_to_do(store: FolderStore, run: Run, file: str, damage: str) -> None:
     folder = Path(store.add(run).location)
     path = folder / file
@@ -226,8 +233,6 @@ def test_a_damaged_file_is_named_with_what_to_do(store: FolderStore, run: Run, f
         path.mkdir()
     elif damage != "missing":
         path.write_bytes({"empty": b"", "cut": data[: len(data) // 2 + 1], "noise": b"\xff\x00{" * 50}[damage])
-    if (file, damage) == ("history.jsonl", "empty"):
-        pytest.skip("an empty history is a history")
     assert_damage_is_told(store, run, file, folder)
     shutil.rmtree(folder)
     assert store.get(run.fingerprint) is None
