@@ -103,6 +103,9 @@ class RunRecord:
     diverged_at: Mapping[str, int] | None = None
     """``{"epoch": …, "step": …}`` of the first loss that was not finite."""
     notes: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the data were: ``source``, ``shape`` of one raw input, ``counts`` (examples of each class, by split),
+    ``skipped`` (each example left out as unreadable, with the reason), ``remarks``."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -127,6 +130,10 @@ class Run:
     weights: Mapping[str, Array] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     """What turns a raw image into the network's input; plain JSON."""
+    preprocessing_arrays: Mapping[str, Array] = field(default_factory=dict)
+    """What of that is too large for JSON: mean images, whitening matrices."""
+    artefacts: Mapping[str, bytes] = field(default_factory=dict)
+    """Pictures and tables for people, by file name, such as ``augmented.png``."""
     log: str = ""
 
     @property

@@ -1,18 +1,75 @@
-"""Mini-batches of data that stay resident as tensors, in the order of the seed's order stream.
+"""Splits as training reads them: raw examples, normalised and augmented batch by batch, in the order of the seed.
 
-Shape key: N training examples, B examples in a batch; an input is (C, H, W) or (D,).
+Shape key: N examples of a split, B examples in a batch, K classes; an input is (C, H, W) or (D,).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from assay.data.augment.epoch import EpochAugmentation
+from assay.data.on_device import Normalizer, RawExamples
+from assay.recipe.schema import Augment
 from assay.recipe.streams import stream
 
 Batch = tuple[Tensor, Tensor]
+"""Inputs, and labels: classes (B,) int64, or after mixing probabilities (B, K)."""
+
+_KEPT_NORMALISED = 2**26
+"""Bytes of normalised inputs that a split keeps; larger ones are normalised anew each time, which costs as little."""
+
+
+class SplitData:
+    """One split of a data source.
+
+    Attributes:
+        indices_N: the examples' positions in the data source, int64, in main memory.
+        labels_N: their classes, int64, on the device.
+    """
+
+    def __init__(
+        self, raw: RawExamples, normalizer: Normalizer, indices_N: NDArray[np.int64], labels_N: Tensor
+    ) -> None:
+        self.indices_N = indices_N
+        self.labels_N = labels_N
+        self._raw = raw
+        self._normalizer = normalizer
+        self._normalised: Tensor | None = None
+        first = self.inputs(np.zeros(1, dtype=np.int64))
+        if first.nbytes * len(indices_N) <= _KEPT_NORMALISED:
+            self._normalised = self.inputs(np.arange(len(indices_N)))
+
+    def __len__(self) -> int:
+        return len(self.indices_N)
+
+    def inputs(self, chosen_B: NDArray[np.int64]) -> Tensor:
+        """Normalised inputs of the examples at these places of the split."""
+        if self._normalised is not None:
+            return self._normalised.index_select(0, torch.from_numpy(chosen_B).to(self._normalised.device))
+        return self._normalizer(self._raw.take(self.indices_N[chosen_B]))
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """Every example once, in the order of the split."""
+        for start in range(0, len(self), batch_size):
+            stop = min(start + batch_size, len(self))
+            if self._normalised is not None:
+                yield self._normalised[start:stop], self.labels_N[start:stop]
+            else:
+                yield self.inputs(np.arange(start, stop)), self.labels_N[start:stop]
+
+    def augmented(self, chosen_B: NDArray[np.int64], augmentation: EpochAugmentation) -> Batch:
+        """Augmented, normalised inputs of the examples at these places of the split, and their labels."""
+        x_BCHW = augmentation.images(self._raw.take(self.indices_N[chosen_B]), chosen_B)
+        x_BCHW = augmentation.normalised_images(self._normalizer(x_BCHW), chosen_B)
+        return augmentation.mixed(x_BCHW, self.labels_of(chosen_B), chosen_B)
+
+    def labels_of(self, chosen_B: NDArray[np.int64]) -> Tensor:
+        return self.labels_N.index_select(0, torch.from_numpy(chosen_B).to(self.labels_N.device))
 
 
 def batch_bounds(examples: int, batch_size: int) -> list[tuple[int, int]]:
@@ -28,20 +85,29 @@ def batch_bounds(examples: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], examples], strict=True))
 
 
-def batches(inputs: Tensor, labels_N: Tensor, *, batch_size: int, epochs: int, seed: int) -> Iterator[Batch]:
+def training_batches(
+    split: SplitData, augment: Augment, *, classes: int, batch_size: int, epochs: int, seed: int
+) -> Iterator[Batch]:
     """Every batch of every epoch. Epoch e, from 1 on, is ordered by ``stream(seed, "order", e)``.
 
     Args:
-        inputs: normalised training inputs, (N, C, H, W) or (N, D), on the device.
-        labels_N: their classes, int64, on the same device.
+        split: the training split.
+        augment: how its images are changed; what is drawn for an image depends on the seed, the epoch and its place
+            in the split alone.
+        classes: how many there are.
         batch_size: examples per batch; see `batch_bounds` for the last one.
         epochs: how often to go through the data.
         seed: the recipe's seed.
     """
-    bounds = batch_bounds(len(labels_N), batch_size)
+    bounds = batch_bounds(len(split), batch_size)
     for epoch in range(1, epochs + 1):
-        order = stream(seed, "order", epoch).permutation(len(labels_N))
-        order_N = torch.from_numpy(order).to(labels_N.device)
+        order_N = stream(seed, "order", epoch).permutation(len(split))
+        augmentation = None
+        if augment.active:
+            augmentation = EpochAugmentation(augment, examples=len(split), classes=classes, seed=seed, epoch=epoch)
         for start, stop in bounds:
             chosen_B = order_N[start:stop]
-            yield inputs.index_select(0, chosen_B), labels_N.index_select(0, chosen_B)
+            if augmentation is None:
+                yield split.inputs(chosen_B), split.labels_of(chosen_B)
+            else:
+                yield split.augmented(chosen_B, augmentation)

@@ -30,6 +30,8 @@ def source_fingerprint(data: Data) -> str:
         return digits.fingerprint()
     if isinstance(data, CirclesData):
         return circles.fingerprint(data)
+    if not isinstance(data, UserData):
+        raise NotImplementedError(data.source)
     own = _user_source(data).fingerprint()
     if not isinstance(own, str) or not own:
         raise DataError(f"Data source {data.source}: fingerprint() must return a non-empty text, got {shown(own)}.")
@@ -48,6 +50,8 @@ def load_source(data: Data) -> Examples:
         return checked(digits.load(), data.source)
     if isinstance(data, CirclesData):
         return checked(circles.load(data), data.source)
+    if not isinstance(data, UserData):
+        raise NotImplementedError(data.source)
     return checked(_user_source(data).load(), data.source)
 
 

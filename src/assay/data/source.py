@@ -23,16 +23,24 @@ class Examples:
     """All examples of a data set, in a fixed order.
 
     Attributes:
-        inputs: images, uint8 of shape (N, C, H, W), or points, float32 of shape (N, D).
+        inputs: images, uint8 of shape (N, C, H, W), or points, float32 of shape (N, D). May be memory-mapped, and is
+            then never read as a whole.
         labels_N: the class of each example as a whole number from 0 to ``len(classes) - 1``.
         classes: the name of each class, at least two, all different.
         test_indices: positions of the official test split, if the data set has one; otherwise a fifth is set aside.
+        val_indices: positions of the official validation split, if the data set has one; otherwise each seed draws its
+            own.
+        skipped: each example left out as unreadable, with the reason.
+        remarks: what else a reader of a run should know of the data.
     """
 
     inputs: Array
     labels_N: NDArray[np.integer[Any]]
     classes: Sequence[str]
     test_indices: NDArray[np.integer[Any]] | None = None
+    val_indices: NDArray[np.integer[Any]] | None = None
+    skipped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -66,10 +74,19 @@ def checked(examples: Examples, source: str) -> Examples:
     inputs = _checked_inputs(examples.inputs, source)
     classes = _checked_classes(examples.classes, source)
     labels_N = _checked_labels(examples.labels_N, len(inputs), classes, source)
-    test_indices = None
-    if examples.test_indices is not None:
-        test_indices = _checked_indices(examples.test_indices, len(inputs), source)
-    return replace(examples, inputs=inputs, labels_N=labels_N, classes=classes, test_indices=test_indices)
+    official = {"test_indices": examples.test_indices, "val_indices": examples.val_indices}
+    indices = {
+        name: _checked_indices(chosen, len(inputs), name, source)
+        for name, chosen in official.items()
+        if chosen is not None
+    }
+    if len(indices) == 2 and (shared := np.intersect1d(indices["test_indices"], indices["val_indices"])).size:
+        raise DataError(
+            f"Data source {source}: test_indices and val_indices must have nothing in common, got {len(shared)} "
+            f"shared, such as {int(shared[0])}."
+        )
+    examples = replace(examples, inputs=inputs, labels_N=labels_N, classes=classes)
+    return replace(examples, test_indices=indices.get("test_indices"), val_indices=indices.get("val_indices"))
 
 
 def _checked_inputs(inputs: Array, source: str) -> Array:
@@ -127,18 +144,16 @@ def _checked_labels(labels_N: Array, examples: int, classes: tuple[str, ...], so
     return labels_N.astype(np.int64)
 
 
-def _checked_indices(indices: Array, examples: int, source: str) -> NDArray[np.int64]:
+def _checked_indices(indices: Array, examples: int, name: str, source: str) -> NDArray[np.int64]:
     if not isinstance(indices, np.ndarray) or indices.dtype.kind not in "iu" or indices.ndim != 1 or not indices.size:
         got = f"{indices.dtype} of shape {indices.shape}" if isinstance(indices, np.ndarray) else repr(indices)[:80]
-        raise DataError(f"Data source {source}: test_indices must be a non-empty list of whole numbers, got {got}.")
+        raise DataError(f"Data source {source}: {name} must be a non-empty list of whole numbers, got {got}.")
     if int(indices.min()) < 0 or int(indices.max()) >= examples:
         raise DataError(
-            f"Data source {source}: test_indices must be from 0 to {examples - 1}, "
+            f"Data source {source}: {name} must be from 0 to {examples - 1}, "
             f"got {int(indices.min())} to {int(indices.max())}."
         )
     unique = np.unique(indices).astype(np.int64)
     if len(unique) < len(indices):
-        raise DataError(
-            f"Data source {source}: test_indices must differ, got {len(indices) - len(unique)} of them repeated."
-        )
+        raise DataError(f"Data source {source}: {name} must differ, got {len(indices) - len(unique)} of them repeated.")
     return unique

@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Positions of each split's examples in the data source, ascending. Every example is in exactly one of them."""
+    """Positions of each split's examples in the data source, ascending. No example is in two of them."""
 
     train_N: Indices
     val_N: Indices
@@ -33,12 +33,13 @@ class Splits:
         return {"train": len(self.train_N), "val": len(self.val_N), "test": len(self.test_N)}
 
 
-def make_splits(examples: Examples, *, validation: float, seed: int) -> Splits:
+def make_splits(examples: Examples, *, validation: float, seed: int, fraction: float = 1.0) -> Splits:
     """Split a data set.
 
-    The test split is the official one, or else a fifth drawn from a constant stream. Of the rest, the share
-    ``validation`` validates, drawn from the seed's split stream. At one seed a smaller validation split is a part
-    of every larger one.
+    The test split is the official one, or else a fifth drawn from a constant stream. The validation split is the
+    official one too, or else the share ``validation`` of the rest, drawn from the seed's split stream. With
+    ``fraction`` below 1, that share of each of these two is used at all. At one seed a smaller validation split, or
+    fraction, is a part of every larger one.
 
     Raises:
         DataError: an official test split leaves a class without an example in some split.
@@ -59,8 +60,25 @@ def make_splits(examples: Examples, *, validation: float, seed: int) -> Splits:
                 f"Every class needs at least 1 example in each split, so at least {least} in {name}; "
                 f"class {classes[poorest]!r} has {count_K[poorest]} there. Add examples or leave the class out."
             )
-    val_N = rest_N[stratified(labels_N[rest_N], validation, stream(seed, "split"), left_over=1)]
-    return Splits(train_N=np.setdiff1d(rest_N, val_N, assume_unique=True), val_N=val_N, test_N=test_N)
+    if examples.val_indices is None:
+        val_N = rest_N[stratified(labels_N[rest_N], validation, stream(seed, "split"), left_over=1)]
+    else:
+        val_N = np.sort(examples.val_indices).astype(np.int64)
+    train_N = np.setdiff1d(rest_N, val_N, assume_unique=True)
+    for name, part_N in (("validation", val_N), ("training", train_N)):
+        count_K = np.bincount(labels_N[part_N], minlength=len(classes))
+        if (count_K == 0).any():
+            poorest = int(count_K.argmin())
+            raise DataError(
+                f"Every class needs at least 1 example in each split; class {classes[poorest]!r} has none in the "
+                f"official {name} split. Add examples or leave the class out."
+            )
+    if fraction < 1.0:
+        train_N, val_N = (
+            part_N[stratified(labels_N[part_N], fraction, stream(seed, "split", "fraction", name), left_over=0)]
+            for name, part_N in (("train", train_N), ("val", val_N))
+        )
+    return Splits(train_N=train_N, val_N=val_N, test_N=test_N)
 
 
 def stratified(labels_M: Indices, share: float, generator: np.random.Generator, *, left_over: int) -> Indices:

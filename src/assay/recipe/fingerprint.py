@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
-from assay.recipe.schema import Recipe
+from assay.recipe.schema import NotHashed, Recipe
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised when a change of assay alters training results or a default, so that old runs do not pass for new ones."""
 
 FINGERPRINT_LENGTH = 32
@@ -17,7 +18,8 @@ FINGERPRINT_LENGTH = 32
 def fingerprint(recipe: Recipe, data_fingerprint: str, sources: Mapping[str, str]) -> str:
     """Hash a recipe with what it stands on.
 
-    Fields at their default are left out, so that a field added later changes no fingerprint of an old recipe.
+    Fields at their default are left out, so that a field added later changes no fingerprint of an old recipe; so are
+    those that say where data lie, for the data fingerprint stands for what lies there.
 
     Args:
         recipe: the recipe, with its seed.
@@ -29,10 +31,18 @@ def fingerprint(recipe: Recipe, data_fingerprint: str, sources: Mapping[str, str
     """
     content = {
         "numerics": NUMERICS,
-        "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
+        "recipe": _deciding_fields(recipe),
         "seed": recipe.seed,
         "data": data_fingerprint,
         "sources": dict(sources),
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _deciding_fields(recipe: Recipe) -> dict[str, Any]:
+    fields = recipe.model_dump(mode="json", exclude_defaults=True)
+    for name, field in type(recipe.data).model_fields.items():
+        if NotHashed in field.metadata:
+            fields["data"].pop(name, None)
+    return fields

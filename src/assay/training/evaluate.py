@@ -1,23 +1,26 @@
 """What a model says of a whole split, in evaluation mode.
 
-Shape key: N examples of the split, K classes; an input is (C, H, W) or (D,).
+Shape key: N examples of the split, B examples in a batch, K classes.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
+from assay.data.batches import SplitData
 from assay.training.loop import count_correct
 
 EVALUATION_BATCH = 512
 """Examples at a time: enough to fill the arithmetic units, little enough to stay in the caches of a small network."""
 
 _TIMED_PASSES = 5
+_TIMED_BATCHES = 8
 _TIMING_BUDGET_SECONDS = 0.05
 
 
@@ -40,7 +43,7 @@ class Evaluation:
         return self.loss if math.isfinite(self.loss) else None
 
 
-def evaluate(model: nn.Module, inputs: Tensor, labels_N: Tensor) -> Evaluation:
+def evaluate(model: nn.Module, split: SplitData) -> Evaluation:
     """Classify every example, in batches, without gradients. Leaves the model in evaluation mode.
 
     The probabilities are float32, and the accuracy is theirs, so that it can be recomputed from what is stored.
@@ -48,34 +51,32 @@ def evaluate(model: nn.Module, inputs: Tensor, labels_N: Tensor) -> Evaluation:
     model.eval()
     probabilities, loss_sum = [], 0.0
     with torch.inference_mode():
-        for x_B, y_B in zip(_batches(inputs), _batches(labels_N), strict=True):
+        for x_B, y_B in split.in_order(EVALUATION_BATCH):
             log_p_BK = model(x_B).log_softmax(dim=1)
             loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum())
             probabilities.append(log_p_BK.exp().to(torch.float32))
         probabilities_NK = torch.cat(probabilities)
-        correct = count_correct(probabilities_NK, labels_N)
-    return Evaluation(loss=loss_sum / len(labels_N), correct=correct, probabilities_NK=probabilities_NK)
+        correct = count_correct(probabilities_NK, split.labels_N)
+    return Evaluation(loss=loss_sum / len(split), correct=correct, probabilities_NK=probabilities_NK)
 
 
-def seconds_per_example(model: nn.Module, inputs: Tensor) -> float:
-    """Wall time to classify one example, in batches of a whole evaluation: the fastest of up to five passes.
+def seconds_per_example(model: nn.Module, split: SplitData) -> float:
+    """Wall time to classify one example, in batches of a whole evaluation: the fastest of up to five passes over at
+    most a few thousand examples. Normalising is not part of it.
 
     The fastest, because whatever else the machine does can only add to it.
     """
     model.eval()
     fastest, spent = math.inf, 0.0
+    batches = [x_B for x_B, _ in islice(split.in_order(EVALUATION_BATCH), _TIMED_BATCHES)]
     with torch.inference_mode():
         for _ in range(_TIMED_PASSES):
             start = perf_counter()
-            for x_B in _batches(inputs):
+            for x_B in batches:
                 logits_BK = model(x_B)
             float(logits_BK[-1, 0])  # waits for a device that computes on its own
             fastest = min(fastest, perf_counter() - start)
             spent += fastest
             if spent > _TIMING_BUDGET_SECONDS:
                 break
-    return fastest / len(inputs)
-
-
-def _batches(values: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(values, EVALUATION_BATCH)
+    return fastest / sum(map(len, batches))

@@ -67,8 +67,12 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 def count_correct(scores_BK: Tensor, y_B: Tensor) -> int:
-    """How many examples score highest at their own class; an example with a score that is not finite is wrong."""
-    right_B = scores_BK.argmax(dim=1) == y_B
+    """How many examples score highest at their own class; an example with a score that is not finite is wrong.
+
+    Where labels are probabilities (B, K), an example's own class is the most probable one.
+    """
+    own_B = y_B if y_B.ndim == 1 else y_B.argmax(dim=1)
+    right_B = scores_BK.argmax(dim=1) == own_B
     if not math.isfinite(float(scores_BK.sum())):
         right_B &= scores_BK.isfinite().all(dim=1)
     return int(right_B.sum())

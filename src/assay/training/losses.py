@@ -13,7 +13,8 @@ from torch.nn import functional
 from assay.recipe.schema import CrossEntropyLoss
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From logits (B, K) and labels (B,) to two means over the batch: what is minimised, and the loss in nats to report."""
+"""From logits (B, K) and labels, classes (B,) or probabilities (B, K), to two means over the batch: what is minimised,
+and the loss in nats to report."""
 
 
 def cross_entropy(section: CrossEntropyLoss) -> Loss:

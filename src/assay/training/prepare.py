@@ -1,7 +1,4 @@
-"""From the data section of a recipe to normalised tensors on a device.
-
-Shape key: N examples of a split; an input is (C, H, W) or (D,).
-"""
+"""From the data section of a recipe to its splits, ready to be read in batches on a device."""
 
 from __future__ import annotations
 
@@ -11,56 +8,80 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from assay.data.batches import SplitData
 from assay.data.load import load_source
-from assay.data.normalize import apply, fit
+from assay.data.normalize import Preprocessing, fit
+from assay.data.on_device import Normalizer, RawExamples
+from assay.data.source import Examples
 from assay.data.splits import make_splits
+from assay.errors import InvalidValueError
 from assay.recipe.schema import Recipe
 from assay.records import Array, Split
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitData:
-    """One split, resident. ``indices_N`` are the examples' positions in the data source."""
-
-    inputs: Tensor
-    labels_N: Tensor
-    indices_N: Array
-
-
-@dataclass(frozen=True, kw_only=True)
 class PreparedData:
-    """The three splits, with the preprocessing fitted on the first."""
+    """The three splits, with the preprocessing fitted on the first. ``facts`` are those of `RunRecord.data`."""
 
     splits: Mapping[Split, SplitData]
     classes: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    preprocessing: Mapping[str, Any]
+    preprocessing: Preprocessing
+    facts: Mapping[str, Any]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input as the network gets it: (C, H, W) or (D,)."""
+        return self.preprocessing.output_shape
 
 
 def prepare_data(recipe: Recipe, device: torch.device) -> PreparedData:
-    """Load, split and normalise.
+    """Load, split, and fit the normalisation.
 
     Raises:
-        InputError: the data section names no usable data source; see `assay.data.load.load_source`.
+        InputError: the data section names no usable data source; see `assay.data.load.load_source`. Or images are
+            to be augmented, and the source gives points.
         DataError: the data cannot be split as asked.
     """
-    examples = load_source(recipe.data)
-    splits = make_splits(examples, validation=recipe.data.validation, seed=recipe.seed)
-    preprocessing = fit(examples.inputs[splits.train_N], recipe.data.normalize)
-    dtype = np.dtype(recipe.train.precision)
+    data = recipe.data
+    examples = load_source(data)
+    _check_augment_fits(recipe, examples)
+    splits = make_splits(examples, validation=data.validation, fraction=data.fraction, seed=recipe.seed)
+    preprocessing = fit(examples.inputs, splits.train_N, data.normalize, data.whitening_epsilon)
+    normalizer = Normalizer(preprocessing, dtype=getattr(torch, recipe.train.precision), device=device)
+    raw = RawExamples(examples.inputs, device)
     by_name: dict[Split, Array] = {"train": splits.train_N, "val": splits.val_N, "test": splits.test_N}
+    classes = tuple(examples.classes)
     return PreparedData(
         splits={
-            name: SplitData(
-                inputs=torch.from_numpy(apply(preprocessing, examples.inputs[indices_N], dtype)).to(device),
-                labels_N=torch.from_numpy(examples.labels_N[indices_N]).to(device),
-                indices_N=indices_N,
-            )
+            name: SplitData(raw, normalizer, indices_N, torch.from_numpy(examples.labels_N[indices_N]).to(device))
             for name, indices_N in by_name.items()
         },
-        classes=tuple(examples.classes),
-        input_shape=examples.input_shape,
+        classes=classes,
         preprocessing=preprocessing,
+        facts={
+            "source": data.source,
+            "shape": list(examples.input_shape),
+            "counts": {
+                name: np.bincount(examples.labels_N[indices_N], minlength=len(classes)).tolist()
+                for name, indices_N in by_name.items()
+            },
+            "skipped": list(examples.skipped),
+            "remarks": list(examples.remarks),
+        },
     )
+
+
+def _check_augment_fits(recipe: Recipe, examples: Examples) -> None:
+    if not recipe.augment.active:
+        return
+    if len(examples.input_shape) != 3:
+        raise InvalidValueError(
+            ("augment",), f"needs images, and data.source {recipe.data.source} gives points.", "Leave the section out."
+        )
+    smallest, padding = min(examples.input_shape[1:]), recipe.augment.crop_padding
+    if recipe.augment.crop_fill == "reflect" and padding >= smallest:
+        raise InvalidValueError(
+            ("augment", "crop_padding"),
+            f"must be less than the image's sides to mirror it at its edge, got {padding} for {smallest} pixels.",
+        )

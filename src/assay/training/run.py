@@ -15,7 +15,7 @@ from time import perf_counter
 import torch
 from torch import nn
 
-from assay.data.batches import batch_bounds, batches
+from assay.data.batches import batch_bounds, training_batches
 from assay.errors import InvalidValueError
 from assay.models.build import build_model
 from assay.recipe.schema import Recipe
@@ -72,7 +72,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         _refuse_batches_of_one(recipe, model)
         model.to(device=where, dtype=getattr(torch, recipe.train.precision))
         trained = _fit(recipe, model, data)
-        inference_seconds = seconds_per_example(model, data.splits["test"].inputs)
+        inference_seconds = seconds_per_example(model, data.splits["test"])
         weights = {name: _array(tensor) for name, tensor in model.state_dict().items()}
     parameters = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     notes = _notes(recipe, data, [f"{w.category.__name__}: {w.message}" for w in warnings])
@@ -81,7 +81,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         status="diverged" if trained.diverged_at else "completed",
         recipe=recipe.resolved(),
         metrics=_metrics(trained, inference_seconds, sum(count for count, _ in parameters)),
-        examples={name: len(split.labels_N) for name, split in data.splits.items()},
+        examples={name: len(split) for name, split in data.splits.items()},
         classes=data.classes,
         parameters=sum(count for count, _ in parameters),
         trainable_parameters=sum(count for count, trainable in parameters if trainable),
@@ -90,13 +90,15 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         seconds=perf_counter() - start,
         diverged_at=trained.diverged_at,
         notes=notes,
+        data=data.facts,
     )
     return Run(
         record=record,
         history=trained.history,
         predictions={name: _predictions(trained.evaluations[name], data, name) for name in ("val", "test")},
         weights=weights,
-        preprocessing=data.preprocessing,
+        preprocessing=data.preprocessing.facts,
+        preprocessing_arrays=data.preprocessing.arrays,
         log=_log(record, trained.history),
     )
 
@@ -105,31 +107,38 @@ def _fit(recipe: Recipe, model: nn.Module, data: PreparedData) -> _Trained:
     """Train the model in place, measuring it before the first epoch and after each."""
     train_data, val_data, test_data = (data.splits[name] for name in ("train", "val", "test"))
     epochs, batch_size = recipe.train.epochs, recipe.train.batch_size
-    steps_per_epoch = len(batch_bounds(len(train_data.labels_N), batch_size))
+    steps_per_epoch = len(batch_bounds(len(train_data), batch_size))
     steps = train(
         model,
-        batches(train_data.inputs, train_data.labels_N, batch_size=batch_size, epochs=epochs, seed=recipe.seed),
+        training_batches(
+            train_data,
+            recipe.augment,
+            classes=len(data.classes),
+            batch_size=batch_size,
+            epochs=epochs,
+            seed=recipe.seed,
+        ),
         build_optimizer(recipe.optimizer, model),
         build_schedule(recipe.schedule, lr=recipe.optimizer.lr, epochs=epochs, steps_per_epoch=steps_per_epoch),
         cross_entropy(recipe.loss),
         Penalty(model, l1=recipe.loss.l1, l2=recipe.loss.l2),
     )
-    initial = evaluate(model, train_data.inputs, train_data.labels_N)
+    initial = evaluate(model, train_data)
     history: list[EpochRecord] = []
     diverged_at = None
     for epoch in range(1, epochs + 1):
         start = perf_counter()
         records = list(islice(steps, steps_per_epoch))
         seconds = perf_counter() - start
-        on_train = evaluate(model, train_data.inputs, train_data.labels_N)
-        on_val = evaluate(model, val_data.inputs, val_data.labels_N)
+        on_train = evaluate(model, train_data)
+        on_val = evaluate(model, val_data)
         weight_norm = global_norm([parameter.detach() for parameter in model.parameters()])
         history.append(_epoch_record(epoch, records, on_train, on_val, weight_norm, seconds))
         if not all(map(math.isfinite, (records[-1].loss, on_train.loss, on_val.loss))):
             history[-1] = replace(history[-1], running_train_loss=None, train_loss=None, val_loss=None)
             diverged_at = {"epoch": epoch, "step": records[-1].step}
             break
-    on_test = evaluate(model, test_data.inputs, test_data.labels_N)
+    on_test = evaluate(model, test_data)
     return _Trained(
         history=tuple(history),
         initial_loss=initial.finite_loss,
@@ -218,14 +227,17 @@ def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:
 
 def _notes(recipe: Recipe, data: PreparedData, warnings: Sequence[str]) -> tuple[str, ...]:
     notes = []
-    constant = data.preprocessing["constant"]
+    constant = data.preprocessing.facts["constant"]
     if constant:
         positions = ", ".join(map(str, constant[:10])) + (", …" if len(constant) > 10 else "")
         notes.append(f"{len(constant)} input channels have one value throughout the training split: {positions}.")
-    examples = len(data.splits["train"].labels_N)
+    examples = len(data.splits["train"])
     if recipe.train.batch_size > examples:
         notes.append(f"train.batch_size {recipe.train.batch_size} is more than the {examples} training examples.")
-    return (*notes, *dict.fromkeys(warnings[:_NOTES_OF_WARNINGS]))
+    skipped = data.facts["skipped"]
+    if skipped:
+        notes.append(f"{len(skipped)} examples left out as unreadable; record.json lists them. First: {skipped[0]}")
+    return (*notes, *data.facts["remarks"], *dict.fromkeys(warnings[:_NOTES_OF_WARNINGS]))
 
 
 def _log(record: RunRecord, history: Sequence[EpochRecord]) -> str:
