@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from splits_of_arrays import split_of
 from torch import nn
 
 from assay.records import Predictions
@@ -19,7 +20,7 @@ def data(examples=50):
 def test_loss_accuracy_and_probabilities_are_their_definitions():
     model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.9))  # would show if evaluation were in training mode
     inputs_ND, labels_N = data()
-    result = evaluate(model, inputs_ND, labels_N)
+    result = evaluate(model, split_of(inputs_ND, labels_N))
     with torch.no_grad():
         p_NK = torch.softmax(model[0](inputs_ND).double(), dim=1).numpy()
     y_N = labels_N.numpy()
@@ -31,9 +32,9 @@ def test_loss_accuracy_and_probabilities_are_their_definitions():
 
 def test_the_batches_do_not_show(monkeypatch):
     model = nn.Linear(4, 3)
-    whole = evaluate(model, *data())
+    whole = evaluate(model, split_of(*data()))
     monkeypatch.setattr(module, "EVALUATION_BATCH", 7)
-    parts = evaluate(model, *data())
+    parts = evaluate(model, split_of(*data()))
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
     torch.testing.assert_close(parts.probabilities_NK, whole.probabilities_NK)
     assert parts.correct == whole.correct
@@ -44,7 +45,7 @@ def test_what_is_not_a_number_counts_as_wrong_as_it_does_when_read_back():
     inputs_ND, labels_N = data()
     inputs_ND[5:15] = math.nan
     inputs_ND[20] = 3e38  # logits overflow to infinities
-    result = evaluate(model, inputs_ND, labels_N)
+    result = evaluate(model, split_of(inputs_ND, labels_N))
     kept = Predictions(
         probabilities_NC=result.probabilities_NK.numpy(), labels_N=labels_N.numpy(), indices_N=np.arange(50)
     )
@@ -55,10 +56,11 @@ def test_what_is_not_a_number_counts_as_wrong_as_it_does_when_read_back():
 
 def test_probabilities_are_float32_whatever_the_model_computes_in():
     inputs_ND, labels_N = data()
-    assert evaluate(nn.Linear(4, 3).double(), inputs_ND.double(), labels_N).probabilities_NK.dtype == torch.float32
+    split = split_of(inputs_ND, labels_N, dtype=torch.float64)
+    assert evaluate(nn.Linear(4, 3).double(), split).probabilities_NK.dtype == torch.float32
 
 
 def test_timing_is_per_example(monkeypatch):
     ticks = iter([0.0, 0.010, 1.0, 1.005, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5])
     monkeypatch.setattr(module, "perf_counter", lambda: next(ticks))
-    assert seconds_per_example(nn.Linear(4, 3), data()[0]) == pytest.approx(0.005 / 50)
+    assert seconds_per_example(nn.Linear(4, 3), split_of(*data())) == pytest.approx(0.005 / 50)

@@ -3,6 +3,7 @@ from itertools import islice
 
 import pytest
 import torch
+from splits_of_arrays import split_of
 from torch import nn
 from torch.nn import functional
 
@@ -69,11 +70,22 @@ def test_training_goes_on_in_training_mode_after_an_evaluation_in_between():
     x_BD, y_B = batch()
     loop = steps(model, [(x_BD.float(), y_B)] * 2)
     next(loop)
-    evaluate(model, x_BD.float(), y_B)
+    evaluate(model, split_of(x_BD.float(), y_B))
     assert not model.training
     next(loop)
     assert model.training
     assert model[1].num_batches_tracked == 2
+
+
+def test_labels_may_be_probabilities_and_the_most_probable_class_is_the_right_one():
+    model, (x_BD, y_B) = linear_model(), batch()
+    mixed_BK = 0.7 * functional.one_hot(y_B, 3).double() + 0.3 * functional.one_hot(y_B.flip(0), 3).double()
+    record = next(steps(model, [(x_BD, mixed_BK)]))
+    logits_BK = linear_model()(x_BD).detach()
+    log_p_BK = logits_BK.log_softmax(dim=1)
+    assert record.loss == pytest.approx(float(-(mixed_BK * log_p_BK).sum(dim=1).mean()), rel=1e-12)
+    assert record.correct == count_correct(logits_BK, y_B)
+    assert record.examples == 2
 
 
 def test_a_loss_that_is_not_finite_ends_the_loop_and_changes_no_weight():
