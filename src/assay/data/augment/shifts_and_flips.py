@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 Flags = NDArray[np.bool_]
 Offsets = NDArray[np.int64]
@@ -47,26 +46,32 @@ def pad_and_crop(
 def flip(x_BCHW: Tensor, chosen_B: Flags, axis: Literal["horizontal", "vertical"]) -> Tensor:
     """Mirror the chosen images: ``horizontal`` swaps left and right, ``vertical`` top and bottom. Changes the batch
     in place and returns it."""
-    if chosen_B.any():
-        places = torch.from_numpy(np.flatnonzero(chosen_B)).to(x_BCHW.device)
-        dimension = 3 if axis == "horizontal" else 2
+    places_B = np.flatnonzero(chosen_B)
+    dimension = 3 if axis == "horizontal" else 2
+    if x_BCHW.device.type == "cpu":
+        mirrored = torch.from_numpy(x_BCHW.numpy()[places_B]).flip(dimension)
+        x_BCHW.numpy()[places_B] = mirrored.numpy()  # NumPy copies images as they lie; torch goes pixel by pixel
+    else:
+        places = torch.from_numpy(places_B).to(x_BCHW.device)
         x_BCHW.index_copy_(0, places, x_BCHW.index_select(0, places).flip(dimension))
     return x_BCHW
 
 
 def _padded(x_BCHW: Tensor, padding: int, fill: Literal["zeros", "reflect"]) -> Tensor:
     batch, channels, height, width = x_BCHW.shape
-    if fill == "reflect" and not x_BCHW.is_floating_point():  # torch reflects only floating-point numbers
-        return _reflected(x_BCHW, padding)
-    if fill == "reflect":
-        return functional.pad(x_BCHW, (padding,) * 4, mode="reflect")
+    inner = slice(padding, padding + height), slice(padding, padding + width)
     padded = x_BCHW.new_zeros(batch, channels, height + 2 * padding, width + 2 * padding)
-    padded[:, :, padding : padding + height, padding : padding + width] = x_BCHW
+    padded[:, :, *inner] = x_BCHW
+    if fill == "reflect":
+        for axis, rest in ((2, (slice(None), inner[1])), (3, (slice(None), slice(None)))):
+            _reflect(padded[:, :, *rest], axis, padding)
     return padded
 
 
-def _reflected(x_BCHW: Tensor, padding: int) -> Tensor:
-    height, width = x_BCHW.shape[2:]
-    rows, columns = (torch.from_numpy(np.pad(np.arange(side), padding, mode="reflect")) for side in (height, width))
-    device = x_BCHW.device
-    return x_BCHW.index_select(2, rows.to(device)).index_select(3, columns.to(device))
+def _reflect(padded_BCHW: Tensor, axis: int, padding: int) -> None:
+    """Fill the padding at both ends of an axis with the mirror image of what lies inside of it."""
+    size = padded_BCHW.shape[axis]
+    inside_low = padded_BCHW.narrow(axis, padding + 1, padding)
+    inside_high = padded_BCHW.narrow(axis, size - 2 * padding - 1, padding)
+    padded_BCHW.narrow(axis, 0, padding).copy_(inside_low.flip(axis))
+    padded_BCHW.narrow(axis, size - padding, padding).copy_(inside_high.flip(axis))
