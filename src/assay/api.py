@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from assay.errors import AssayError, InputError, InvalidValueError, RunFailedError, did_you_mean, shown
 from assay.recipe.fingerprint import fingerprint
-from assay.recipe.overrides import set_values
+from assay.recipe.overrides import apply_profile, set_values, take_profiles
 from assay.recipe.reading import Document, read_document
 from assay.recipe.schema import Recipe
 from assay.recipe.user_code import check_path, look_in, source_hash, user_paths
@@ -35,12 +35,14 @@ ExecutorName = Literal["processes", "inline"]
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Study:
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = (), *, profile: str | None = None) -> Study:
     """Read a study file, or a file with a single recipe, which becomes a study of one run.
 
     Args:
         path: the file, YAML 1.2.
         overrides: ``KEY=VALUE`` words as after ``--set``: dotted paths in the file, applied before arms are expanded.
+        profile: name of one of the file's ``profiles``, whose changes are applied before the overrides; the study's
+            name then ends in it.
 
     Raises:
         InputError: the file cannot be read.
@@ -50,10 +52,14 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Study:
         raise InputError(f"overrides must be a list of KEY=VALUE words, got {shown(overrides)}.")
     file = Path(path)
     document = read_document(file)
+    profiles = take_profiles(document)
     _spell_out_seeds(document)
+    if profile is not None:
+        apply_profile(document, profiles, profile)
+        _spell_out_seeds(document)
     set_values(document, list(overrides))
     try:
-        study = _study_of(document, file)
+        study = _study_of(document, file, "" if profile is None else f"-{profile}")
         _refuse_lost_overrides(document, study)
     except InvalidValueError as error:
         raise document.located(error) from None
@@ -70,11 +76,11 @@ def _spell_out_seeds(document: Document) -> None:
         document.data["seeds"] = {"at_least": count, "at_most": count}
 
 
-def _study_of(document: Document, file: Path) -> Study:
+def _study_of(document: Document, file: Path, suffix: str) -> Study:
     data = document.data
     sections = set(Recipe.model_fields)
     if set(data) & sections and not set(data) & {"base", "arms", "grid", "leave_one_out"}:
-        return single_run(Recipe.model_validate(data), study_name(file))
+        return single_run(Recipe.model_validate(data), study_name(file) + suffix)
     stray = sorted(set(data) & sections)
     below_base = next((words for path, words in document.overridden.items() if path[0] == "base"), None)
     if stray and below_base and ("base",) not in document.lines:
@@ -83,7 +89,8 @@ def _study_of(document: Document, file: Path) -> Study:
         )
     if stray:
         raise InvalidValueError((stray[0],), "is a key of recipes, not of studies.", f'Did you mean "base.{stray[0]}"?')
-    return Study.model_validate(data if data.get("name") else {**data, "name": study_name(file)})
+    name = data.get("name") or study_name(file)
+    return Study.model_validate({**data, "name": name + suffix if isinstance(name, str) else name})
 
 
 def study_name(file: Path) -> str:

@@ -31,6 +31,7 @@ _FAILURES_SHOWN = 5
     metavar="KEY=VALUE",
     help="Change a value of the file, by its dotted path; always wins. Repeatable.",
 )
+@click.option("--profile", metavar="NAME", help="Apply one of the file's profiles, such as smoke, before --set.")
 @store_option
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs side by side; by default as many as the cores allow.")
 @click.option(
@@ -55,6 +56,7 @@ _FAILURES_SHOWN = 5
 def run_command(
     file: Path,
     overrides: Sequence[str],
+    profile: str | None,
     store: Path,
     jobs: int | None,
     executor: str,
@@ -76,7 +78,7 @@ def run_command(
     from assay.api import Settings, load
     from assay.cli.outcome import outcome
 
-    study = load(file, overrides)
+    study = load(file, overrides, profile=profile)
     settings = Settings(
         store=store,
         jobs=jobs,
@@ -85,7 +87,7 @@ def run_command(
         time_limit=time_limit,
         fail_fast=fail_fast,
     )
-    again = _command(file, overrides, settings)
+    again = _command(file, overrides, profile, settings)
     if not quiet:
         _announce(study, settings)
     try:
@@ -105,11 +107,13 @@ def run_command(
         raise ClaimNotSupportedError(f"not supported: {'; '.join(unsupported[:5])}{' …' if unsupported[5:] else ''}")
 
 
-def _command(file: Path, overrides: Sequence[str], settings: Settings) -> str:
+def _command(file: Path, overrides: Sequence[str], profile: str | None, settings: Settings) -> str:
     """The command line that continues this study in the same way."""
     words = ["assay", "run", str(file)]
     for override in overrides:
         words += ["--set", override]
+    if profile is not None:
+        words += ["--profile", profile]
     if settings.store != DEFAULT_STORE:
         words += ["--store", str(settings.store)]
     if settings.jobs is not None:

@@ -7,11 +7,15 @@ changes does not inherit keys of the old one.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from assay.errors import InputError, InvalidValueError, KeyPath, did_you_mean, shown
 from assay.recipe.reading import Document, parse
+
+
+_PROFILE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 
 
 class Draft:
@@ -57,6 +61,43 @@ class Draft:
         return below[-1] if below else ("base", *path)
 
 
+def take_profiles(document: Document) -> dict[str, dict[str, Any]]:
+    """Take ``profiles`` out of a document: for each its changes, by dotted keys in the file.
+
+    Raises:
+        StudyFileError: it is no mapping of names to mappings.
+    """
+    profiles = document.data.pop("profiles", None)
+    if profiles is None:
+        return {}
+    rule = "must name sets of changes, such as {smoke: {base.train.epochs: 1}}, got "
+    if not isinstance(profiles, dict):
+        raise document.located(InvalidValueError(("profiles",), f"{rule}{shown(profiles)}."))
+    for name, changes in profiles.items():
+        path = ("profiles", name)
+        if not _PROFILE_NAME.fullmatch(name):
+            raise document.located(
+                InvalidValueError(path, "must be a name of up to 30 lower-case letters, digits and hyphens.")
+            )
+        if not isinstance(changes, dict) or not changes:
+            raise document.located(InvalidValueError(path, f"{rule}{shown(changes)} for {name}."))
+    return profiles
+
+
+def apply_profile(document: Document, profiles: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    """Apply the changes of one profile to a document from which `take_profiles` took it.
+
+    Raises:
+        InputError: there is no such profile, or one of its keys leads nowhere.
+    """
+    if name not in profiles:
+        known = did_you_mean(name, profiles) or "It has none."
+        raise InputError(f"{document.name}: has no profile {name!r}. {known}")
+    for key, value in profiles[name].items():
+        place = document.place(("profiles", name, key))
+        _set_at(document, key, value, f"{place}, profiles.{name}")
+
+
 def set_values(document: Document, assignments: list[str]) -> None:
     """Apply ``--set KEY=VALUE`` words to a document. Values are YAML; keys are dotted paths in the file.
 
@@ -70,12 +111,16 @@ def set_values(document: Document, assignments: list[str]) -> None:
             raise InputError(f"--set needs KEY=VALUE, got {shown(words)}. Example: --set base.train.epochs=5")
         place = f"--set {words if len(words) <= 100 else words[:99] + '…'}"
         value, _ = parse(text, place)
-        path = _assign(document.data, key.strip(), value, place)
-        for known in [known for known in document.overridden if known[: len(path)] == path]:
-            del document.overridden[known]
-        for known in [known for known in document.lines if known[: len(path)] == path]:
-            del document.lines[known]
-        document.overridden[path] = place
+        _set_at(document, key.strip(), value, place)
+
+
+def _set_at(document: Document, key: str, value: Any, place: str) -> None:
+    path = _assign(document.data, key, value, place)
+    for known in [known for known in document.overridden if known[: len(path)] == path]:
+        del document.overridden[known]
+    for known in [known for known in document.lines if known[: len(path)] == path]:
+        del document.lines[known]
+    document.overridden[path] = place
 
 
 def _key_and_value(data: Any, words: str) -> tuple[str, str, str]:

@@ -49,6 +49,11 @@ def study_schema() -> dict[str, Any]:
         name: {"type": "number", "exclusiveMinimum": 0, "description": metric.meaning}
         for name, metric in CATALOGUE.items()
     }
+    properties["profiles"] = {
+        "type": "object",
+        "description": "Named sets of changes, by dotted keys in this file; --profile NAME applies one.",
+        "additionalProperties": {"type": "object", "minProperties": 1},
+    }
     return {"$schema": DIALECT, **schema, "title": "assay study", "$defs": definitions}
 
 
