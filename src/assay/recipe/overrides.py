@@ -14,7 +14,6 @@ from typing import Any
 from assay.errors import InputError, InvalidValueError, KeyPath, did_you_mean, shown
 from assay.recipe.reading import Document, parse
 
-
 _PROFILE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 
 

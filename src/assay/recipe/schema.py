@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -108,15 +108,7 @@ class _Data(Section):
     deviation per channel (or feature); ``pixel``: the mean image subtracted; ``standard``: zero mean and unit deviation
     per pixel; ``pca``, ``zca``: whitened."""
     whitening_epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
-    """Added to each variance before whitening divides by its root; pixels are scaled to 0–1."""
-
-    @model_validator(mode="after")
-    def _epsilon_is_used(self) -> Self:
-        if "whitening_epsilon" in self.model_fields_set and self.normalize not in ("pca", "zca"):
-            raise invalid_value(
-                ("data", "whitening_epsilon"), f"belongs to data.normalize pca or zca, got {self.normalize}."
-            )
-        return self
+    """For ``pca`` and ``zca``: added to each variance before its root divides; pixels are scaled to 0–1."""
 
 
 class DigitsData(_Data):
