@@ -30,6 +30,7 @@ class SplitData:
     Attributes:
         indices_N: the examples' positions in the data source, int64, in main memory.
         labels_N: their classes, int64, on the device.
+        input_shape: of one normalised input, (C, H, W) or (D,).
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class SplitData:
         self._normalizer = normalizer
         self._normalised: Tensor | None = None
         first = self.inputs(np.zeros(1, dtype=np.int64))
+        self.input_shape = tuple(first.shape[1:])
         if first.nbytes * len(indices_N) <= _KEPT_NORMALISED:
             self._normalised = self.inputs(np.arange(len(indices_N)))
 

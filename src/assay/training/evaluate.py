@@ -19,6 +19,9 @@ from assay.training.loop import count_correct
 EVALUATION_BATCH = 512
 """Examples at a time: enough to fill the arithmetic units, little enough to stay in the caches of a small network."""
 
+_BATCH_VALUES = 2**23
+"""Input values at a time, so that large images do not fill the memory: 55 of 224×224 in colour."""
+
 _TIMED_PASSES = 5
 _TIMED_BATCHES = 8
 _TIMING_BUDGET_SECONDS = 0.05
@@ -51,7 +54,7 @@ def evaluate(model: nn.Module, split: SplitData) -> Evaluation:
     model.eval()
     probabilities, loss_sum = [], 0.0
     with torch.inference_mode():
-        for x_B, y_B in split.in_order(EVALUATION_BATCH):
+        for x_B, y_B in split.in_order(_batch_size(split)):
             log_p_BK = model(x_B).log_softmax(dim=1)
             loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum())
             probabilities.append(log_p_BK.exp().to(torch.float32))
@@ -68,7 +71,7 @@ def seconds_per_example(model: nn.Module, split: SplitData) -> float:
     """
     model.eval()
     fastest, spent = math.inf, 0.0
-    batches = [x_B for x_B, _ in islice(split.in_order(EVALUATION_BATCH), _TIMED_BATCHES)]
+    batches = [x_B for x_B, _ in islice(split.in_order(_batch_size(split)), _TIMED_BATCHES)]
     with torch.inference_mode():
         for _ in range(_TIMED_PASSES):
             start = perf_counter()
@@ -80,3 +83,7 @@ def seconds_per_example(model: nn.Module, split: SplitData) -> float:
             if spent > _TIMING_BUDGET_SECONDS:
                 break
     return fastest / sum(map(len, batches))
+
+
+def _batch_size(split: SplitData) -> int:
+    return max(1, min(EVALUATION_BATCH, _BATCH_VALUES // math.prod(split.input_shape)))
