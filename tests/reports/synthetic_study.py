@@ -40,6 +40,18 @@ class MemoryRun(StoredRun):
     def weights(self) -> Mapping[str, Array]:
         return {}
 
+    def preprocessing(self) -> tuple[Mapping[str, Any], Mapping[str, Array]]:
+        return self._run.preprocessing, self._run.preprocessing_arrays
+
+    def log(self) -> str:
+        return self._run.log
+
+    def artefacts(self) -> tuple[str, ...]:
+        return tuple(sorted(self._run.artefacts))
+
+    def artefact(self, name: str) -> bytes | None:
+        return self._run.artefacts.get(name)
+
     @property
     def location(self) -> str:
         return f"runs/{self._run.fingerprint}"

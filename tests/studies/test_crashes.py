@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,21 +20,13 @@ import psutil
 import pytest
 
 from assay.records import Run
+from assay.studies.store.files import run_files
 from assay.studies.store.folder import FolderStore
 from assay.testing.comparing import differences
 from assay.testing.trials import made_up_run
 
 PROGRAM = Path(__file__).with_name("conduct_study.py")
 RUNS = {"made-up": 36, "training": 9}
-RUN_FILES = {
-    "recipe.yaml",
-    "record.json",
-    "history.jsonl",
-    "predictions.npz",
-    "weights.safetensors",
-    "preprocessing.json",
-    "log.txt",
-}
 
 pytestmark = [
     pytest.mark.slow,
@@ -132,9 +125,13 @@ def assert_whole(path: Path, expected: dict[str, Run]) -> None:
         stored = store.get(name)
         assert stored is not None
         assert differences(stored, run) == []
-        assert {file.name for file in Path(stored.location).iterdir()} == RUN_FILES
+        assert _files_in(Path(stored.location)) == sorted(run_files(run))
         assert store.failure(name) is None
     assert {file.name for file in (path / "work").rglob("*") if file.is_file()} <= {"lease"}
+
+
+def _files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def assert_every_run_present_is_whole(path: Path, expected: dict[str, Run]) -> int:
@@ -189,15 +186,15 @@ def test_killing_the_parent_again_and_again(store: Path, undisturbed: dict[str, 
 def test_a_parent_killed_in_the_middle_of_writing(store: Path, undisturbed: dict[str, Run]) -> None:
     """Every name a run passes through while it is written, as a kill at that instant would leave it."""
     assert conduct_to_the_end(store) == (RUNS["made-up"], 0, 0)
-    for name, files_written in zip(sorted(undisturbed), range(len(RUN_FILES) + 1), strict=False):
+    moments = len(_files_in(store / "runs" / min(undisturbed))) + 1
+    for name, files_written in zip(sorted(undisturbed), range(moments), strict=False):
         aside = store / "work" / name / f"writing-1-{files_written:08x}"
         aside.mkdir(parents=True)
-        for file in sorted((store / "runs" / name).iterdir())[:files_written]:
-            file.rename(aside / file.name)
-        for file in (store / "runs" / name).iterdir():
-            file.unlink()
-        (store / "runs" / name).rmdir()
-    assert conduct_to_the_end(store) == (8, RUNS["made-up"] - 8, 0)
+        for file in _files_in(store / "runs" / name)[:files_written]:
+            (aside / file).parent.mkdir(exist_ok=True)
+            (store / "runs" / name / file).rename(aside / file)
+        shutil.rmtree(store / "runs" / name)
+    assert conduct_to_the_end(store) == (moments, RUNS["made-up"] - moments, 0)
     assert_whole(store, undisturbed)
 
 

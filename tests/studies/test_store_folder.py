@@ -37,7 +37,10 @@ RUN_FILES = {
     "predictions.npz",
     "weights.safetensors",
     "preprocessing.json",
+    "preprocessing.safetensors",
     "log.txt",
+    "artefacts/augmented.png",
+    "artefacts/confusion_test.csv",
 }
 LOOKS_LIKE_ANOTHER_TYPE = ["no", "on", "1e3", "0x1f", "0o7", "1_000", "12:30", "~", "- a", "a: b", "#", "'", "null", ""]
 
@@ -153,9 +156,19 @@ tensors = st.dictionaries(
 )
 
 
-@given(history=st.lists(epochs, max_size=3), weights=tensors, log=st.text(max_size=20), examples=st.integers(0, 5))
+artefact_names = st.from_regex(r"[a-z0-9_-]{1,5}\.(png|json|csv|npz)", fullmatch=True).filter(
+    lambda name: not disk.is_device_name(name)
+)
+
+
+@given(
+    history=st.lists(epochs, max_size=3), weights=tensors, log=st.text(max_size=20), examples=st.integers(0, 5),
+    arrays_kept=tensors, artefacts=st.dictionaries(artefact_names, st.binary(max_size=9), max_size=3),
+)  # fmt: skip
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_run_survives_its_files(history: list[EpochRecord], weights: Any, log: str, examples: int) -> None:
+def test_any_run_survives_its_files(
+    history: list[EpochRecord], weights: Any, log: str, examples: int, arrays_kept: Any, artefacts: dict[str, bytes]
+) -> None:
     predictions = {
         "test": Predictions(
             probabilities_NC=np.full((examples, 3), np.nan, dtype=np.float32),
@@ -163,16 +176,19 @@ def test_any_run_survives_its_files(history: list[EpochRecord], weights: Any, lo
             indices_N=np.arange(examples, dtype=np.int64)[::-1],
         )
     }
-    run = dataclasses.replace(
-        made_up_run(made_up_recipe()), history=tuple(history), weights=weights, predictions=predictions, log=log
-    )
+    run = Run(
+        record=made_up_run(made_up_recipe()).record, history=tuple(history), weights=weights, log=log,
+        predictions=predictions, preprocessing_arrays=arrays_kept, artefacts=artefacts,
+    )  # fmt: skip
     files = formats.run_files(run)
     again = dataclasses.replace(
         run,
         record=formats.read_record(files["record.json"]),
         history=formats.read_history(files["history.jsonl"]),
         predictions=formats.read_predictions(files["predictions.npz"]),
-        weights=formats.read_weights(files["weights.safetensors"]),
+        weights=formats.read_arrays(files["weights.safetensors"]),
+        preprocessing_arrays=formats.read_arrays(files["preprocessing.safetensors"]) if arrays_kept else {},
+        artefacts={name: files[f"artefacts/{name}"] for name in artefacts},
     )
     assert differences(again, run) == []
     assert again.history == run.history
@@ -204,6 +220,9 @@ READERS = {
     "history.jsonl": "history",
     "predictions.npz": "predictions",
     "weights.safetensors": "weights",
+    "preprocessing.json": "preprocessing",
+    "preprocessing.safetensors": "preprocessing",
+    "log.txt": "log",
 }
 
 
@@ -219,7 +238,9 @@ DAMAGES = [
     (file, damage)
     for file in READERS
     for damage in ("missing", "empty", "cut", "noise", "folder")
-    if (file, damage) != ("history.jsonl", "empty")  # a run may have no epochs
+    # A run may have no epochs, no arrays of its preprocessing, and a log of any length.
+    if (file, damage) not in (("history.jsonl", "empty"), ("preprocessing.safetensors", "missing"))
+    and (file, damage) not in (("log.txt", "empty"), ("log.txt", "cut"))
 ]
 
 
@@ -239,6 +260,36 @@ def test_a_damaged_file_is_named_with_what_to_do(store: FolderStore, run: Run, f
     assert differences(store.add(run), run) == []
 
 
+def test_an_artefact_that_cannot_be_read_is_named_with_what_to_do(store: FolderStore, run: Run) -> None:
+    folder = Path(store.add(run).location)
+    (folder / "artefacts" / "augmented.png").unlink()
+    (folder / "artefacts" / "augmented.png").mkdir()
+    found = store.get(run.fingerprint)
+    assert found is not None
+    with pytest.raises(StoreError) as told:
+        found.artefact("augmented.png")
+    assert str(told.value).startswith(f"{folder / 'artefacts' / 'augmented.png'} is damaged: it cannot be read (")
+    assert str(told.value).endswith(f"Remove the folder {folder} to have the run computed again.")
+    assert found.artefact("confusion_test.csv") == b"true,predicted,count\n"
+
+
+def test_an_artefact_must_be_bytes(store: FolderStore, run: Run) -> None:
+    text: Any = {"table.csv": "a,b"}
+    with pytest.raises(StoreError, match=r"artefact table\.csv is str, and only bytes can be kept\."):
+        store.add(dataclasses.replace(run, artefacts=text))
+    assert tree(store.root) == set()
+
+
+def test_a_record_from_before_data_were_described_is_read(store: FolderStore, run: Run) -> None:
+    folder = Path(store.add(run).location)
+    record = json.loads((folder / "record.json").read_text())
+    del record["data"]
+    (folder / "record.json").write_text(json.dumps(record))
+    found = store.get(run.fingerprint)
+    assert found is not None
+    assert found.record == dataclasses.replace(run.record, data={})
+
+
 @pytest.mark.parametrize("text", ["[]", "null", "{}", '{"fingerprint": 3}', "[" * 100_000])
 def test_a_record_of_another_shape_is_damage(store: FolderStore, run: Run, text: str) -> None:
     folder = Path(store.add(run).location)
@@ -254,6 +305,7 @@ def test_a_record_of_another_shape_is_damage(store: FolderStore, run: Run, text:
         ("metrics", {"val_loss": float("nan")}, "metric val_loss must be a finite number or null, got nan"),
         ("metrics", {"val_loss": True}, "metric val_loss must be a finite number or null, got True"),
         ("recipe", [], "recipe must be a mapping"),
+        ("data", ["digits"], "data must be a mapping"),
         ("status", "done", "status must be one of completed, diverged, got 'done'"),
         ("seconds", None, "seconds must be a number, got None"),
     ],
@@ -292,11 +344,12 @@ def test_a_pickle_among_the_predictions_is_not_opened(store: FolderStore, run: R
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("part", ["weights", "predictions"])
+@pytest.mark.parametrize("part", ["weights", "predictions", "preprocessing_arrays"])
 def test_arrays_of_python_objects_are_refused(store: FolderStore, run: Run, part: str) -> None:
     objects = np.array([{}, None], dtype=object)
     bad: dict[str, Any] = {
         "weights": {"w": objects},
+        "preprocessing_arrays": {"mean": objects},
         "predictions": {"val": Predictions(probabilities_NC=objects, labels_N=objects, indices_N=objects)},
     }
     with pytest.raises(StoreError, match="is an array of Python objects, and only numbers can be kept"):

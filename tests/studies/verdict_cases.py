@@ -46,6 +46,18 @@ class FakeRun(StoredRun):
     def weights(self):
         raise AssertionError("verdicts need no weights")
 
+    def preprocessing(self):
+        raise AssertionError("verdicts need no preprocessing")
+
+    def log(self):
+        raise AssertionError("verdicts need no log")
+
+    def artefacts(self):
+        raise AssertionError("verdicts need no artefacts")
+
+    def artefact(self, name):
+        raise AssertionError("verdicts need no artefacts")
+
     @property
     def location(self):
         return "memory"

@@ -22,6 +22,10 @@ def differences(left: Run | StoredRun, right: Run | StoredRun) -> list[str]:
     found += [
         f"predictions.{key}" for key in _differing(_split_bits(_predictions(left)), _split_bits(_predictions(right)))
     ]
+    (left_facts, left_arrays), (right_facts, right_arrays) = _preprocessing(left), _preprocessing(right)
+    found += [f"preprocessing.{key}" for key in _differing(left_facts, right_facts)]
+    found += [f"preprocessing_arrays.{key}" for key in _differing(_bits(left_arrays), _bits(right_arrays))]
+    found += [f"artefacts.{name}" for name in _differing(_artefacts(left), _artefacts(right))]
     return found
 
 
@@ -35,6 +39,14 @@ def _weights(run: Run | StoredRun) -> Mapping[str, Array]:
 
 def _predictions(run: Run | StoredRun) -> Mapping[str, Predictions]:
     return run.predictions if isinstance(run, Run) else run.predictions()
+
+
+def _preprocessing(run: Run | StoredRun) -> tuple[Mapping[str, Any], Mapping[str, Array]]:
+    return (run.preprocessing, run.preprocessing_arrays) if isinstance(run, Run) else run.preprocessing()
+
+
+def _artefacts(run: Run | StoredRun) -> Mapping[str, bytes | None]:
+    return run.artefacts if isinstance(run, Run) else {name: run.artefact(name) for name in run.artefacts()}
 
 
 def _timeless_record(record: RunRecord) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import AssayError, InputError
-from assay.records import FailedRun
+from assay.records import FailedRun, Run
 from assay.studies.store.contract import Store
 from assay.testing.comparing import differences
 from assay.testing.trials import made_up_recipe, made_up_run
@@ -49,12 +49,44 @@ class StoreContract(ABC):
         assert found.location
 
     def test_a_run_without_its_larger_parts_comes_back(self, tmp_path: Path) -> None:
-        run = dataclasses.replace(made_up_run(made_up_recipe()), history=(), predictions={}, weights={}, log="")
+        run = made_up_run(made_up_recipe())
+        run = Run(record=dataclasses.replace(run.record, data={}))
         store = self.open_store(tmp_path)
         store.add(run)
         found = store.get(run.fingerprint)
         assert found is not None
         assert (found.history(), dict(found.predictions()), dict(found.weights())) == ((), {}, {})
+        assert (found.preprocessing(), found.log(), found.artefacts()) == (({}, {}), "", ())
+        assert found.artefact("augmented.png") is None
+        assert differences(found, run) == []
+
+    def test_preprocessing_log_and_artefacts_come_back(self, tmp_path: Path) -> None:
+        run = made_up_run(made_up_recipe(8))
+        self.open_store(tmp_path).add(run)
+        found = self.open_store(tmp_path).get(run.fingerprint)
+        assert found is not None
+        facts, arrays = found.preprocessing()
+        assert facts == run.preprocessing
+        assert {name: array.tolist() for name, array in arrays.items()} == {
+            name: array.tolist() for name, array in run.preprocessing_arrays.items()
+        }
+        assert found.log() == run.log
+        assert found.artefacts() == tuple(sorted(run.artefacts))
+        assert {name: found.artefact(name) for name in found.artefacts()} == run.artefacts
+        assert found.artefact("other.png") is None
+
+    @pytest.mark.parametrize(
+        "name",
+        ["", "a", ".png", "a.b.png", "a.PNG", "A.png", "../a.png", "a/b.png", "a.html", "con.png", "é.png", "a.png\n"],
+    )
+    def test_an_artefact_of_another_name_is_refused_and_nothing_is_kept(self, tmp_path: Path, name: str) -> None:
+        store = self.open_store(tmp_path / "store")
+        good = made_up_run(made_up_recipe())
+        with pytest.raises(InputError, match=f"Run {good.fingerprint} cannot be kept: an artefact's name must be"):
+            store.add(dataclasses.replace(good, artefacts={"a.png": b"", name: b""}))
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        with pytest.raises(InputError, match="an artefact's name must be"):
+            store.add(good).artefact(name)
 
     def test_an_unknown_fingerprint_is_none(self, tmp_path: Path) -> None:
         store = self.open_store(tmp_path)

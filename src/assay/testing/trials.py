@@ -5,6 +5,7 @@ Shape key: N examples of a split, C classes.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -25,6 +26,10 @@ Misfortune = Literal["raise", "raise unpicklable", "raise input error", "exit", 
 
 EXAMPLES = 360
 CLASSES = 10
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+"""A PNG of one pixel."""
 
 
 def made_up_recipe(seed: int = 0, *, dropout: float = 0.0) -> Recipe:
@@ -63,6 +68,17 @@ def made_up_run(recipe: Recipe) -> Run:
             environment={"device": "made up", "python": sys.version.split()[0]},
             started_at=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(started)),
             seconds=time.time() - started,
+            data={
+                "source": "digits",
+                "shape": [1, 8, 8],
+                "counts": {
+                    "train": [108] * 7 + [107] * 3,
+                    "val": [EXAMPLES // CLASSES] * CLASSES,
+                    "test": [EXAMPLES // CLASSES] * CLASSES,
+                },
+                "skipped": [],
+                "remarks": ["made up"],
+            },
         ),
         history=tuple(_epoch(epoch, accuracy) for epoch in range(1, 4)),
         predictions=predictions,
@@ -71,7 +87,9 @@ def made_up_run(recipe: Recipe) -> Run:
             "layers.0.bias": np.zeros(16, dtype=np.float32),
             "batches": np.array(51, dtype=np.int64),
         },
-        preprocessing={"mean": [0.3], "deviation": [0.4]},
+        preprocessing={"normalize": "standard", "shape": [1, 8, 8]},
+        preprocessing_arrays={"mean": np.full((1, 8, 8), 0.3), "deviation": np.full((1, 8, 8), 0.4)},
+        artefacts={"augmented.png": PICTURE, "confusion_test.csv": b"true,predicted,count\n"},
         log="trained on made-up digits: ½ of them\n",
     )
 

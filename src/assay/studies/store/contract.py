@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord
 
@@ -29,6 +29,25 @@ class StoredRun(ABC):
 
     @abstractmethod
     def weights(self) -> Mapping[str, Array]: ...
+
+    @abstractmethod
+    def preprocessing(self) -> tuple[Mapping[str, Any], Mapping[str, Array]]:
+        """What turns a raw input into the network's: its facts, and the arrays that were too large for them."""
+
+    @abstractmethod
+    def log(self) -> str: ...
+
+    @abstractmethod
+    def artefacts(self) -> tuple[str, ...]:
+        """The file names of the run's pictures and tables, sorted."""
+
+    @abstractmethod
+    def artefact(self, name: str) -> bytes | None:
+        """The content of one of them, or None when the run has none of that name.
+
+        Raises:
+            InputError: no artefact may have such a name.
+        """
 
     @property
     @abstractmethod
@@ -68,6 +87,8 @@ class Store(ABC):
         """Keep a run. If one of that fingerprint exists already, it stays and is returned. Clears an earlier failure.
 
         Raises:
+            InputError: an artefact's name is not one of lower-case letters, digits, ``_`` and ``-`` before ``.png``,
+                ``.json``, ``.csv`` or ``.npz``; nothing was kept.
             StoreError: nothing was kept, as when the disk is full.
         """
 

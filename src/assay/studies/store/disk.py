@@ -98,16 +98,25 @@ class WorkFolder:
         self.path = path
 
     def publish(self, files: Mapping[str, bytes], destination: Path) -> bool:
-        """Make ``destination`` a folder of these files, whole or not at all; False when something stands there."""
+        """Make ``destination`` a folder of these files, whole or not at all; False when something stands there.
+
+        Args:
+            files: content by path; a path may lead into one folder below.
+            destination: the folder's path.
+        """
+        below = sorted({name.rpartition("/")[0] for name in files} - {""})
         attempt = 0
         while True:
             attempt += 1
             aside = self._fresh("writing")
             try:
                 aside.mkdir(parents=True)
+                for folder in below:
+                    (aside / folder).mkdir()
                 for name, data in files.items():
                     write_file(aside / name, data)
-                sync_folder(aside)
+                for folder in (*below, ""):
+                    sync_folder(aside / folder)
                 make_folder(destination.parent)
                 aside.rename(destination)
             except FileNotFoundError:  # cleared by a new holder of the lease

@@ -1,12 +1,14 @@
 """The files of one stored run: what each holds, to and from bytes. All open formats, none a pickle.
 
-    recipe.yaml          the recipe with every field, to read or to run again
-    record.json          `RunRecord`
-    history.jsonl        one `EpochRecord` per line
-    predictions.npz      <split>.probabilities, <split>.labels, <split>.indices
-    weights.safetensors  one tensor per parameter or buffer
-    preprocessing.json   what turns a raw image into the network's input
-    log.txt              what the run said
+    recipe.yaml                the recipe with every field, to read or to run again
+    record.json                `RunRecord`
+    history.jsonl              one `EpochRecord` per line
+    predictions.npz            <split>.probabilities, <split>.labels, <split>.indices
+    weights.safetensors        one tensor per parameter or buffer
+    preprocessing.json         what turns a raw image into the network's input
+    preprocessing.safetensors  what of that is too large for JSON, if anything is
+    log.txt                    what the run said
+    artefacts/<name>           pictures and tables for people, if there are any
 
 Shape key: N examples of a split, C classes.
 """
@@ -15,15 +17,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, get_args
 
 import numpy as np
 
-from assay.errors import shown
+from assay.errors import InputError, shown
 from assay.recipe.reading import dump
 from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord, Status
+from assay.studies.store.disk import is_device_name
 
 RECIPE = "recipe.yaml"
 RECORD = "record.json"
@@ -31,30 +35,58 @@ HISTORY = "history.jsonl"
 PREDICTIONS = "predictions.npz"
 WEIGHTS = "weights.safetensors"
 PREPROCESSING = "preprocessing.json"
+PREPROCESSING_ARRAYS = "preprocessing.safetensors"
 LOG = "log.txt"
+ARTEFACTS = "artefacts"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 
+_ARTEFACT_NAME = re.compile(r"[a-z0-9_-]{1,100}\.(png|json|csv|npz)")
 _EPOCH_FIELDS = frozenset(field.name for field in fields(EpochRecord))
 _FAILURE_FIELDS = frozenset(field.name for field in fields(FailedRun))
 
 
 def run_files(run: Run) -> dict[str, bytes]:
-    """Every file of a run.
+    """Every file of a run, by its path in the run's folder.
 
     Raises:
+        InputError: an artefact has a name that none may have.
         TypeError, ValueError: a part of the run is no plain data: a number in its JSON that is not finite, an array
             of Python objects.
     """
-    return {
+    files = {
         RECIPE: _recipe_yaml(run.record),
         RECORD: _json(run.record.to_json()),
         HISTORY: b"".join(_json(asdict(epoch), indent=None) for epoch in run.history),
         PREDICTIONS: _predictions_npz(run.predictions),
-        WEIGHTS: _weights_safetensors(run.weights),
+        WEIGHTS: _safetensors("weights", run.weights),
         PREPROCESSING: _json(run.preprocessing),
         LOG: _text(run.log),
     }
+    if run.preprocessing_arrays:
+        files[PREPROCESSING_ARRAYS] = _safetensors("preprocessing", run.preprocessing_arrays)
+    for name, content in run.artefacts.items():
+        files[f"{ARTEFACTS}/{checked_artefact_name(name)}"] = _bytes(name, content)
+    return files
+
+
+def is_artefact_name(name: str) -> bool:
+    """Whether a picture or table of a run may have this file name."""
+    return _ARTEFACT_NAME.fullmatch(name) is not None and not is_device_name(name)
+
+
+def checked_artefact_name(name: str) -> str:
+    """The name itself, when an artefact may have it.
+
+    Raises:
+        InputError: it may not.
+    """
+    if not is_artefact_name(name):
+        raise InputError(
+            "an artefact's name must be 1 to 100 lower-case letters, digits, '_' or '-', then .png, .json, .csv or "
+            f".npz, and no device name of Windows, got {shown(name)}."
+        )
+    return name
 
 
 def failure_files(failure: FailedRun) -> dict[str, bytes]:
@@ -64,7 +96,7 @@ def failure_files(failure: FailedRun) -> dict[str, bytes]:
 
 def read_record(data: bytes) -> RunRecord:
     record = RunRecord.from_json(_object(data))
-    for name in ("recipe", "metrics", "examples", "environment"):
+    for name in ("recipe", "metrics", "examples", "environment", "data"):
         if not isinstance(getattr(record, name), dict):
             raise ValueError(f"{name} must be a mapping")
     for name, value in record.metrics.items():
@@ -96,15 +128,24 @@ def read_predictions(data: bytes) -> dict[str, Predictions]:
         }
 
 
-def read_weights(data: bytes) -> dict[str, Array]:
-    from safetensors import SafetensorError  # only whoever reads weights waits for it
+def read_arrays(data: bytes) -> dict[str, Array]:
+    """The content of a safetensors file: weights, or the arrays of the preprocessing."""
+    from safetensors import SafetensorError  # only whoever reads such a file waits for it
     from safetensors.numpy import load
 
     try:
-        weights: dict[str, Array] = load(data)
+        found: dict[str, Array] = load(data)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-    return weights
+    return found
+
+
+def read_preprocessing(data: bytes) -> dict[str, Any]:
+    return _object(data)
+
+
+def read_log(data: bytes) -> str:
+    return data.decode()
 
 
 def read_failure(data: bytes) -> FailedRun:
@@ -123,12 +164,18 @@ def _predictions_npz(predictions: Mapping[str, Predictions]) -> bytes:
     return buffer.getvalue()
 
 
-def _weights_safetensors(weights: Mapping[str, Array]) -> bytes:
+def _safetensors(what: str, arrays: Mapping[str, Array]) -> bytes:
     from safetensors.numpy import save
 
-    _refuse_objects("weights", weights)
-    data: bytes = save({name: np.asarray(array, order="C") for name, array in weights.items()})
+    _refuse_objects(what, arrays)
+    data: bytes = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     return data
+
+
+def _bytes(name: str, content: bytes) -> bytes:
+    if not isinstance(content, bytes):
+        raise TypeError(f"artefact {name} is {type(content).__name__}, and only bytes can be kept")
+    return content
 
 
 def _refuse_objects(what: str, arrays: Mapping[str, Array]) -> None:

@@ -17,9 +17,9 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from assay.errors import StoreError
+from assay.errors import InputError, StoreError
 from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord
 from assay.studies.store import files as formats
 from assay.studies.store.contract import Lease, Store, StoredRun
@@ -57,7 +57,24 @@ class FolderRun(StoredRun):
         return _read_part(self._folder / formats.PREDICTIONS, formats.read_predictions)
 
     def weights(self) -> Mapping[str, Array]:
-        return _read_part(self._folder / formats.WEIGHTS, formats.read_weights)
+        return _read_part(self._folder / formats.WEIGHTS, formats.read_arrays)
+
+    def preprocessing(self) -> tuple[Mapping[str, Any], Mapping[str, Array]]:
+        facts = _read_part(self._folder / formats.PREPROCESSING, formats.read_preprocessing)
+        path = self._folder / formats.PREPROCESSING_ARRAYS
+        return facts, _read_part(path, formats.read_arrays) if path.exists() else {}
+
+    def log(self) -> str:
+        return _read_part(self._folder / formats.LOG, formats.read_log)
+
+    def artefacts(self) -> tuple[str, ...]:
+        folder = self._folder / formats.ARTEFACTS
+        names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
+        return tuple(sorted(name for name in names if formats.is_artefact_name(name)))  # not what a file browser left
+
+    def artefact(self, name: str) -> bytes | None:
+        path = self._folder / formats.ARTEFACTS / formats.checked_artefact_name(name)
+        return _read_part(path, bytes) if path.exists() else None
 
 
 class FolderStore(Store):
@@ -90,6 +107,8 @@ class FolderStore(Store):
         if found is None:
             try:
                 files = formats.run_files(run)
+            except InputError as error:
+                raise InputError(f"Run {fingerprint} cannot be kept: {error}") from error
             except Exception as error:  # each library that encodes a part raises its own
                 raise StoreError(f"Run {fingerprint} cannot be kept, for it is not plain data: {error}.") from error
             with explaining(self.root, f"keeping run {fingerprint}"):
@@ -204,4 +223,5 @@ def _read_part(path: Path, read: Callable[[bytes], Part]) -> Part:
 
 
 def _damaged(path: Path, problem: str) -> StoreError:
-    return StoreError(f"{path} is damaged: {problem}. Remove the folder {path.parent} to have the run computed again.")
+    run = path.parent.parent if path.parent.name == formats.ARTEFACTS else path.parent
+    return StoreError(f"{path} is damaged: {problem}. Remove the folder {run} to have the run computed again.")
