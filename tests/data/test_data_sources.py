@@ -55,7 +55,7 @@ def test_a_damaged_digits_file_is_named(monkeypatch, tmp_path, content, reason):
     path.write_bytes(content)
     monkeypatch.setattr(digits, "digits_file", lambda: path)
     with pytest.raises(DataError, match=rf"{re.escape(str(path))}.*{reason}"):
-        digits.load.__wrapped__()
+        digits.DigitsSource().load()
 
 
 def test_circles_are_as_hard_as_their_docstring_says():

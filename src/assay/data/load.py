@@ -9,12 +9,65 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from dataclasses import replace
+from typing import final
 
 from assay.data.source import DataSource, Examples, checked
-from assay.data.sources import circles, digits
 from assay.errors import DataError, InvalidValueError, shown
-from assay.recipe.schema import CirclesData, Data, DigitsData, UserData
+from assay.recipe.schema import (
+    Cifar10Data,
+    Cifar100Data,
+    CirclesData,
+    CsvData,
+    Data,
+    DigitsData,
+    FashionMnistData,
+    FolderData,
+    MnistData,
+    UserData,
+)
 from assay.recipe.user_code import resolve_class
+
+_SPLITTING = frozenset({"validation", "fraction", "normalize", "whitening_epsilon"})
+"""Keys of every data section that say what becomes of the examples, and not which they are."""
+
+_last: tuple[str, Examples] | None = None
+"""What was loaded last, and its identity: a worker trains many runs on the same data. Only one, to bound memory."""
+
+
+def source_of(data: Data) -> DataSource:
+    """What a data section names. The module of a source is imported when it is asked for.
+
+    Raises:
+        InvalidValueError: ``data.source`` names no data source, or ``data.options`` do not fit it.
+    """
+    match data:
+        case DigitsData():
+            from assay.data.sources.digits import DigitsSource
+
+            return DigitsSource()
+        case CirclesData():
+            from assay.data.sources.circles import CirclesSource
+
+            return CirclesSource(data)
+        case Cifar10Data() | Cifar100Data():
+            from assay.data.sources.cifar import CifarSource
+
+            return CifarSource(data)
+        case MnistData() | FashionMnistData():
+            from assay.data.sources.idx import IdxSource
+
+            return IdxSource(data)
+        case FolderData():
+            from assay.data.sources.folder import FolderSource
+
+            return FolderSource(data)
+        case CsvData():
+            from assay.data.sources.csv import CsvSource
+
+            return CsvSource(data)
+        case UserData():
+            return _UserSource(data)
 
 
 def source_fingerprint(data: Data) -> str:
@@ -26,36 +79,62 @@ def source_fingerprint(data: Data) -> str:
         InvalidValueError: ``data.source`` names no data source, or ``data.options`` do not fit it.
         DataError: the data set is missing, or the class gives no text as its fingerprint.
     """
-    if isinstance(data, DigitsData):
-        return digits.fingerprint()
-    if isinstance(data, CirclesData):
-        return circles.fingerprint(data)
-    if not isinstance(data, UserData):
-        raise NotImplementedError(data.source)
-    own = _user_source(data).fingerprint()
-    if not isinstance(own, str) or not own:
-        raise DataError(f"Data source {data.source}: fingerprint() must return a non-empty text, got {shown(own)}.")
-    text = json.dumps([data.source, data.options, own], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return source_of(data).fingerprint()
 
 
 def load_source(data: Data) -> Examples:
-    """The examples of a data section, checked.
+    """The examples of a data section, checked; their arrays cannot be written to.
+
+    As long as the section and its fingerprint stay, they are read once per process. A class of the user's own is asked
+    each time, for its fingerprint may say less than it should.
 
     Raises:
         InvalidValueError: ``data.source`` names no data source, or ``data.options`` do not fit it.
         DataError: the data set is missing or what the source gives is unfit; see `assay.data.source.Examples`.
     """
-    if isinstance(data, DigitsData):
-        return checked(digits.load(), data.source)
-    if isinstance(data, CirclesData):
-        return checked(circles.load(data), data.source)
-    if not isinstance(data, UserData):
-        raise NotImplementedError(data.source)
-    return checked(_user_source(data).load(), data.source)
+    global _last
+    source = source_of(data)
+    if isinstance(data, UserData):
+        return checked(source.load(), data.source)
+    identity = data.model_dump_json(exclude=set(_SPLITTING)) + source.fingerprint()
+    last = _last
+    if last is not None and last[0] == identity:
+        return last[1]
+    _last = last = None  # two large data sets at once may not fit in memory
+    examples = _read_only(checked(source.load(), data.source))
+    _last = (identity, examples)
+    return examples
 
 
-def _user_source(data: UserData) -> DataSource:
+def _read_only(examples: Examples) -> Examples:
+    """The same examples behind views that cannot be written to, so that no run can change them for the next."""
+    names = ("inputs", "labels_N", "test_indices", "val_indices")
+    views = {name: array.view() for name in names if (array := getattr(examples, name)) is not None}
+    for view in views.values():
+        view.flags.writeable = False
+    return replace(examples, **views)
+
+
+@final
+class _UserSource:
+    """A class of the user's own, constructed from its options."""
+
+    def __init__(self, data: UserData) -> None:
+        self._data = data
+        self._source = _constructed(data)
+
+    def load(self) -> Examples:
+        return self._source.load()
+
+    def fingerprint(self) -> str:
+        data, own = self._data, self._source.fingerprint()
+        if not isinstance(own, str) or not own:
+            raise DataError(f"Data source {data.source}: fingerprint() must return a non-empty text, got {shown(own)}.")
+        text = json.dumps([data.source, data.options, own], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _constructed(data: UserData) -> DataSource:
     source_class = resolve_class(data.source)
     missing = [name for name in ("load", "fingerprint") if not callable(getattr(source_class, name, None))]
     if missing:

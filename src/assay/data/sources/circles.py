@@ -14,6 +14,7 @@ Shape key: N points.
 from __future__ import annotations
 
 import hashlib
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,22 +26,30 @@ VERSION = 1
 """Raised when the points change."""
 
 
-def fingerprint(section: CirclesData) -> str:
-    """SHA-256 of the parameters and of this generator's version."""
-    text = f"circles/{VERSION}/{section.points}/{section.test_points}/{section.noise!r}/{section.factor!r}"
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def load(section: CirclesData) -> Examples:
+@final
+class CirclesSource:
     """float32 points (points + test_points, 2), the test points last; the classes take turns, so they are balanced."""
-    points_M2, labels_M = _points(section.points, section, "points")
-    test_points_N2, test_labels_N = _points(section.test_points, section, "test_points")
-    return Examples(
-        inputs=np.concatenate([points_M2, test_points_N2]),
-        labels_N=np.concatenate([labels_M, test_labels_N]),
-        classes=("outer", "inner"),
-        test_indices=np.arange(section.points, section.points + section.test_points),
-    )
+
+    def __init__(self, section: CirclesData) -> None:
+        self._section = section
+
+    def load(self) -> Examples:
+        """Draw the points."""
+        section = self._section
+        points_M2, labels_M = _points(section.points, section, "points")
+        test_points_N2, test_labels_N = _points(section.test_points, section, "test_points")
+        return Examples(
+            inputs=np.concatenate([points_M2, test_points_N2]),
+            labels_N=np.concatenate([labels_M, test_labels_N]),
+            classes=("outer", "inner"),
+            test_indices=np.arange(section.points, section.points + section.test_points),
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the parameters and of this generator's version."""
+        section = self._section
+        text = f"circles/{VERSION}/{section.points}/{section.test_points}/{section.noise!r}/{section.factor!r}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _points(count: int, section: CirclesData, part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -9,11 +9,11 @@ Shape key: N examples, H height, W width.
 
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import final
 
 import numpy as np
 
@@ -40,27 +40,29 @@ def digits_file() -> Path:
     raise DataError("Data source digits: scikit-learn's digits.csv.gz was not found. Run: pip install scikit-learn")
 
 
-@functools.cache
-def fingerprint() -> str:
-    """SHA-256 of the file and of this reader's version."""
-    return hashlib.sha256(digits_file().read_bytes() + f"/digits/{VERSION}".encode()).hexdigest()
+@final
+class DigitsSource:
+    """The digits as uint8 images (1797, 1, 8, 8), without an official test split."""
 
+    def load(self) -> Examples:
+        """Read the file.
 
-@functools.cache
-def load() -> Examples:
-    """The digits as uint8 images (1797, 1, 8, 8), read once per process.
+        An ink count v of 0 to 16 becomes the grey value (255·v + 8) div 16, which is 255·v/16 rounded half up: 0 stays
+        0, 16 becomes 255.
 
-    An ink count v of 0 to 16 becomes the grey value (255·v + 8) div 16, which is 255·v/16 rounded half up: 0 stays 0,
-    16 becomes 255.
-    """
-    path = digits_file()
-    try:
-        lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
-        rows = np.array([line.split(",") for line in lines], dtype=np.float64).astype(np.int64)
-        ink_NHW, labels_N = rows[:, :64].reshape(-1, 8, 8), rows[:, 64].copy()
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        raise DataError(f"Data source digits: {path} cannot be read ({error}). Reinstall scikit-learn.") from error
-    images_N1HW = ((255 * ink_NHW + _INK_MAX // 2) // _INK_MAX).astype(np.uint8)[:, None]
-    images_N1HW.setflags(write=False)
-    labels_N.setflags(write=False)
-    return Examples(inputs=images_N1HW, labels_N=labels_N, classes=tuple("0123456789"))
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        path = digits_file()
+        try:
+            lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+            rows = np.array([line.split(",") for line in lines], dtype=np.float64).astype(np.int64)
+            ink_NHW, labels_N = rows[:, :64].reshape(-1, 8, 8), rows[:, 64].copy()
+        except (OSError, EOFError, ValueError, IndexError) as error:
+            raise DataError(f"Data source digits: {path} cannot be read ({error}). Reinstall scikit-learn.") from error
+        images_N1HW = ((255 * ink_NHW + _INK_MAX // 2) // _INK_MAX).astype(np.uint8)[:, None]
+        return Examples(inputs=images_N1HW, labels_N=labels_N, classes=tuple("0123456789"))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file and of this reader's version."""
+        return hashlib.sha256(digits_file().read_bytes() + f"/digits/{VERSION}".encode()).hexdigest()
