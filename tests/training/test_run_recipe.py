@@ -1,5 +1,6 @@
 import math
 import platform
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -188,8 +189,9 @@ def test_the_test_split_never_reaches_training(monkeypatch):
 
     def disturbed(data):
         examples = load(data)
-        examples.inputs[examples.test_indices] = 1e6
-        return examples
+        inputs = examples.inputs.copy()
+        inputs[examples.test_indices] = 1e6
+        return replace(examples, inputs=inputs)
 
     monkeypatch.setattr(prepare, "load_source", disturbed)
     after = run(data={"source": "circles"})
