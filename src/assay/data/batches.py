@@ -49,6 +49,11 @@ class SplitData:
     def __len__(self) -> int:
         return len(self.indices_N)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of normalised inputs."""
+        return self._normalizer.dtype
+
     def inputs(self, chosen_B: NDArray[np.int64]) -> Tensor:
         """Normalised inputs of the examples at these places of the split."""
         if self._normalised is not None:
@@ -106,7 +111,9 @@ def training_batches(
         order_N = stream(seed, "order", epoch).permutation(len(split))
         augmentation = None
         if augment.active:
-            augmentation = EpochAugmentation(augment, examples=len(split), classes=classes, seed=seed, epoch=epoch)
+            augmentation = EpochAugmentation(
+                augment, examples=len(split), classes=classes, seed=seed, epoch=epoch, dtype=split.dtype
+            )
         for start, stop in bounds:
             chosen_B = order_N[start:stop]
             if augmentation is None:

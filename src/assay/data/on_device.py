@@ -42,7 +42,7 @@ class Normalizer:
 
     def __init__(self, preprocessing: Preprocessing, *, dtype: torch.dtype, device: torch.device) -> None:
         scale, shift = preprocessing.affine()
-        self._dtype = dtype
+        self.dtype = dtype
         self._scale = torch.from_numpy(scale).to(device, dtype)
         self._unit_scale = torch.from_numpy(scale * preprocessing.facts["divide_by"]).to(device, dtype)
         self._shift = torch.from_numpy(shift).to(device, dtype)
@@ -50,4 +50,4 @@ class Normalizer:
     def __call__(self, x: Tensor) -> Tensor:
         """Raw inputs, uint8 images or float32 points; or images already divided by 255, of a floating type."""
         scale = self._scale if x.dtype == torch.uint8 or x.ndim == 2 else self._unit_scale
-        return x.to(self._dtype, copy=True).mul_(scale).add_(self._shift)
+        return x.to(self.dtype, copy=True).mul_(scale).add_(self._shift)
