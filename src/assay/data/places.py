@@ -36,7 +36,7 @@ def cache_folder() -> Path:
     """Where assay keeps what it could make or fetch again: ``$ASSAY_CACHE``, or the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return _expanded(chosen, CACHE_VARIABLE).absolute()
+        return expanded(chosen, CACHE_VARIABLE).absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("assay", appauthor=False))
@@ -50,7 +50,7 @@ def downloads_folder() -> Path:
 def data_folders() -> tuple[Path, ...]:
     """The folders in which data are looked for: those of ``$ASSAY_DATA`` in order, then `downloads_folder`."""
     named = [part for part in os.environ.get(DATA_VARIABLE, "").split(os.pathsep) if part]
-    folders = [*(_expanded(part, DATA_VARIABLE).absolute() for part in named), downloads_folder()]
+    folders = [*(expanded(part, DATA_VARIABLE).absolute() for part in named), downloads_folder()]
     return tuple(dict.fromkeys(folders))
 
 
@@ -63,7 +63,7 @@ def use_data_folder(folder: str | os.PathLike[str]) -> None:
     Raises:
         DataError: there is no such folder, or its name cannot be one of a list.
     """
-    path = _expanded(os.fspath(folder), "The data folder").absolute()
+    path = expanded(os.fspath(folder), "The data folder").absolute()
     if not path.is_dir():
         raise DataError(f"The data folder must be an existing folder, got {path}.")
     if os.pathsep in str(path):
@@ -84,7 +84,7 @@ def find(place: str, what: str) -> Path:
     Raises:
         DataError: it is in none of these places; the message lists them.
     """
-    path = _expanded(place, what)
+    path = expanded(place, what)
     candidates = [path] if path.is_absolute() else [folder / path for folder in (*data_folders(), Path.cwd())]
     for candidate in candidates:
         if _exists(candidate):
@@ -98,11 +98,24 @@ def find(place: str, what: str) -> Path:
     )
 
 
-def _expanded(place: str, what: str) -> Path:
+def expanded(place: str, what: str) -> Path:
+    """The path with ``~`` written out.
+
+    Raises:
+        DataError: there is no such home folder; the message begins with ``what``.
+    """
     try:
         return Path(place).expanduser()
     except RuntimeError as error:
         raise DataError(f"{what} {shown(place)} cannot be used: {error}") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file, or a link to one; False for what cannot be asked."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _exists(path: Path) -> bool:
