@@ -9,8 +9,10 @@ Shape key: N examples, R records of a file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import final
 
@@ -29,6 +31,8 @@ VERSION = 1
 
 _PIXELS = 3 * 32 * 32
 _NAMES_BYTES = 2**20
+_AT_ONCE = 256
+"""Records read at a time: reading all into fresh memory first takes ten times as long, for want of mapped pages."""
 _COARSE_NAMES = """
     aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices
     household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes
@@ -99,25 +103,23 @@ class CifarSource:
         """
         found = locate(RELEASES[self._section.source], self._section.root)
         names = [_class_names(found, label) for label in self._labels]
-        sizes = {name: found.path(name).stat().st_size for name in found.names}
-        images_NP = np.empty((sum(size // self._record for size in sizes.values()), _PIXELS), dtype=np.uint8)
+        room = sum(found.path(name).stat().st_size // self._record for name in found.names)
+        images_NP, labels_N = np.empty((room, _PIXELS), dtype=np.uint8), np.empty(room, dtype=np.int64)
         damages: list[Damage] = []
-        labels, start, train_count = [], 0, 0
+        train_count = stop = 0
         for name in found.names:
-            rows_RB, of_file = self._sound_records(found, name, names)
-            damages += of_file
-            stop = start + len(rows_RB)
-            images_NP[start:stop] = rows_RB[:, len(self._labels) :]
-            labels.append(rows_RB[:, self._column].astype(np.int64))
+            for rows_RB in self._sound_records(found, name, names, damages):
+                start, stop = stop, min(room, stop + len(rows_RB))
+                images_NP[start:stop] = rows_RB[: stop - start, len(self._labels) :]
+                labels_N[start:stop] = rows_RB[: stop - start, self._column]
             if name not in _TEST_FILES:
                 train_count = stop
-            start = stop
         left_out = skipped(damages, found, self._section.on_bad)
         return Examples(
-            inputs=images_NP[:start].reshape(-1, 3, 32, 32),
-            labels_N=np.concatenate(labels),
+            inputs=images_NP[:stop].reshape(-1, 3, 32, 32),
+            labels_N=labels_N[:stop],
             classes=names[self._column],
-            test_indices=np.arange(train_count, start),
+            test_indices=np.arange(train_count, stop),
             skipped=left_out,
             remarks=found.remarks(),
         )
@@ -132,35 +134,40 @@ class CifarSource:
         return len(self._labels) + _PIXELS
 
     def _sound_records(
-        self, found: FoundFiles, name: str, names: Sequence[tuple[str, ...]]
-    ) -> tuple[Array, list[Damage]]:
-        """The records (R, bytes) of a file whose labels some class has, and what is wrong with the others."""
-        try:
-            content = np.fromfile(found.path(name), dtype=np.uint8)
-        except OSError as error:
-            raise DataError(
-                f"Data source {self._section.source}: {found.path(name)} cannot be read: {error}"
-            ) from error
-        records, rest = divmod(len(content), self._record)
-        if not records:
-            whole = f"{name} holds {len(content)} bytes, and one record takes {self._record}"
-            return content.reshape(0, self._record), [Damage(text=whole, skippable=False)]
-        damages = []
-        rows_RB = content[: records * self._record].reshape(records, self._record)
-        sound_R = np.ones(records, dtype=bool)
-        for column, (label, classes) in enumerate(zip(self._labels, names, strict=True)):
-            bad_R = rows_RB[:, column] >= len(classes)
-            sound_R &= ~bad_R
-            damages += [
-                Damage(
-                    text=f"{name}, record {row}: {label.kind} {rows_RB[row, column]} is out of 0 to {len(classes) - 1}"
-                )
-                for row in np.flatnonzero(bad_R)
-            ]
-        if rest:
-            text = f"{name}, record {records}: the file ends after {rest} of its {self._record} bytes"
-            damages.append(Damage(text=text))
-        return (rows_RB if sound_R.all() else rows_RB[sound_R]), damages
+        self, found: FoundFiles, name: str, names: Sequence[tuple[str, ...]], damages: list[Damage]
+    ) -> Iterator[Array]:
+        """Records (R, bytes) of a file, as many at a time as a cache holds; adds what is wrong with the others.
+
+        Each yielded array is overwritten by the next.
+        """
+        rows_RB = np.empty((_AT_ONCE, self._record), dtype=np.uint8)
+        row = 0
+        with _opened(found, name) as file:
+            while size := file.readinto(rows_RB.data.cast("B")):
+                whole, rest = divmod(size, self._record)
+                sound_R = np.ones(whole, dtype=bool)
+                for column, (label, classes) in enumerate(zip(self._labels, names, strict=True)):
+                    for place in np.flatnonzero(rows_RB[:whole, column] >= len(classes)):
+                        sound_R[place] = False
+                        text = f"{label.kind} {rows_RB[place, column]} is out of 0 to {len(classes) - 1}"
+                        damages.append(Damage(text=f"{name}, record {row + place}: {text}"))
+                yield rows_RB[:whole] if sound_R.all() else rows_RB[:whole][sound_R]
+                row += whole
+                if rest:
+                    text = f"the file ends after {rest} of its {self._record} bytes"
+                    damages.append(Damage(text=f"{name}, record {row}: {text}"))
+        if not row:
+            damages.append(Damage(text=f"{name}: holds no whole record of {self._record} bytes", skippable=False))
+
+
+@contextmanager
+def _opened(found: FoundFiles, name: str) -> Iterator[BufferedReader]:
+    """The file, and a failure to read it in assay's words."""
+    try:
+        with found.path(name).open("rb") as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"Data source {found.release.name}: {found.path(name)} cannot be read: {error}") from error
 
 
 def _class_names(found: FoundFiles, label: _Label) -> tuple[str, ...]:
