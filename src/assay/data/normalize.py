@@ -1,33 +1,48 @@
 """Normalisation fitted on training examples only, kept with the run so that prediction can repeat it.
 
-Shape key: N examples, C channels (or features), H height, W width; an input is (C, H, W) or (D,).
+Whitening follows Bell and Sejnowski (1997, doi:10.1016/S0042-6989(97)00121-1). With the covariance of training inputs
+Σ = U Λ Uᵀ, of pixels scaled to 0–1,
+
+    pca:  (x − mean) U (Λ + ε)^(−½)            zca:  (x − mean) U (Λ + ε)^(−½) Uᵀ.
+
+Shape key: N examples, C channels (or features), H height, W width, D values of an input; an input is (C, H, W) or (D,).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from assay.errors import ShapeError
+from assay.data.moments import Covariance, Moments, channel_moments, covariance, parts_of, pixel_moments
+from assay.errors import DataError, ShapeError
 from assay.recipe.schema import Normalize
 from assay.records import Array
 
-_CHUNK_VALUES = 2**22
-"""Values turned into float64 at a time, to bound memory: 32 MiB."""
+Floats = NDArray[np.float64]
+
+WHITENED_AT_MOST = 12_288
+"""Values of an input, 64 × 64 in three colours, up to which it can be whitened."""
+
+_IN_FACTS = 64
+"""Numbers of one kind that may stand in the facts; more go to the arrays."""
+_MATRICES_AT_ONCE = 6
+"""D × D matrices of float64 that whitening needs at once: covariances being merged, and LAPACK's divide and conquer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What turns a raw input into the network's: ``raw / divide_by``, then ``(… − mean) / deviation``.
+    """What turns a raw input into the network's: ``raw / divide_by``, then ``(… − mean) / deviation``, then, if there
+    is a ``whitening`` matrix, the flattened input times that, brought to ``output_shape``.
 
     Attributes:
-        facts: plain JSON: ``normalize``, ``input`` (``image`` or ``points``), ``shape`` of a raw input, ``divide_by``,
-            ``mean`` and ``deviation`` per channel or feature, ``constant`` (channels or features with one value).
-        arrays: what is too large for that, by the same names.
+        facts: plain JSON: ``normalize``; ``input`` (``image`` or ``points``); ``shape`` of a raw input, and
+            ``output_shape``; ``divide_by``; ``mean`` and ``deviation``, per channel or for every value; ``constant``
+            (channels or features with one value, of normalisation by channel); ``epsilon`` of whitening; ``remarks``.
+        arrays: what is too large for that, by the same names; ``whitening``, float32 (D, D), is always here.
     """
 
     facts: Mapping[str, Any]
@@ -36,47 +51,80 @@ class Preprocessing:
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of one input as the network gets it."""
-        return tuple(self.facts["shape"])
+        return tuple(self.facts["output_shape"])
 
-    def affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scale and shift with ``raw · scale + shift`` the normalised input; they broadcast against it."""
-        broadcast = (-1,) + (1,) * (len(self.facts["shape"]) - 1)
-        mean = np.asarray(self.facts["mean"], dtype=np.float64).reshape(broadcast)
-        deviation = np.asarray(self.facts["deviation"], dtype=np.float64).reshape(broadcast)
+    @property
+    def whitening(self) -> Array | None:
+        """What a flattened input is multiplied by, its row on the left: (D, D), or None."""
+        return self._array("whitening") if self.facts["normalize"] in ("pca", "zca") else None
+
+    def affine(self) -> tuple[Floats, Floats]:
+        """Scale and shift with ``raw · scale + shift`` the normalised, not yet whitened input; they broadcast."""
+        mean, deviation = self._per_value("mean"), self._per_value("deviation")
         return 1.0 / (self.facts["divide_by"] * deviation), -mean / deviation
+
+    def _per_value(self, name: str) -> Floats:
+        values = np.asarray(self.facts[name] if name in self.facts else self._array(name), dtype=np.float64)
+        if values.ndim == len(self.facts["shape"]):
+            return values
+        return values.reshape((-1,) + (1,) * (len(self.facts["shape"]) - 1))
+
+    def _array(self, name: str) -> Array:
+        if name not in self.arrays:
+            raise DataError(
+                f"The preprocessing of a run with data.normalize {self.facts['normalize']} needs its array {name!r}, "
+                f"got {', '.join(self.arrays) or 'none'}. Have the run computed again."
+            )
+        return self.arrays[name]
 
 
 def fit(inputs: Array, train_N: NDArray[np.int64], kind: Normalize, epsilon: float) -> Preprocessing:
-    """Measure the training examples alone, in float64.
+    """Measure the training examples alone, in float64, in one pass.
 
-    Images are divided by 255 first, points by 1. A channel with one value throughout has no deviation: it is divided
-    by 1, and so becomes 0.
+    Images are divided by 255 first, points by 1. A channel, or pixel, with one value throughout has no deviation: it is
+    divided by 1, and so becomes 0.
 
     Args:
-        inputs: all examples of the source: uint8 (N, C, H, W) or float32 (N, D); may be memory-mapped.
+        inputs: all examples of the source: uint8 (N, C, H, W) or float32 (N, D). May be memory-mapped, for it is
+            never taken as a whole.
         train_N: positions of the training examples.
         kind: the recipe's ``data.normalize``.
-        epsilon: the recipe's ``data.whitening_epsilon``.
+        epsilon: the recipe's ``data.whitening_epsilon``, added to each variance.
+
+    Raises:
+        DataError: an input has too many values to be whitened.
     """
     image = inputs.dtype == np.uint8
+    shape = tuple(int(size) for size in inputs.shape[1:])
     divide_by = 255.0 if image else 1.0
-    channels = inputs.shape[1]
-    mean_C, deviation_C = np.zeros(channels), np.ones(channels)
-    constant_C = np.zeros(channels, dtype=bool)
-    if kind != "none":
-        mean_C, deviation_C, constant_C = _moments(inputs, train_N)
-        mean_C, deviation_C = mean_C / divide_by, np.where(constant_C, 1.0, deviation_C / divide_by)
-    return Preprocessing(
-        facts={
-            "normalize": kind,
-            "input": "image" if image else "points",
-            "shape": [int(size) for size in inputs.shape[1:]],
-            "divide_by": divide_by,
-            "mean": mean_C.tolist(),
-            "deviation": deviation_C.tolist(),
-            "constant": np.flatnonzero(constant_C).tolist(),
-        }
-    )
+    facts: dict[str, Any] = {
+        "normalize": kind,
+        "input": "image" if image else "points",
+        "shape": list(shape),
+        "output_shape": list(shape),
+        "divide_by": divide_by,
+        "constant": [],
+        "remarks": [],
+    }
+    if kind in ("pca", "zca"):
+        return _whitened(facts, inputs, train_N, epsilon)
+    zero_C, one_C = np.zeros(shape[0]), np.ones(shape[0])
+    if kind == "none":
+        return _with_values(facts, {"mean": zero_C, "deviation": one_C})
+    if kind == "channel":
+        moments = channel_moments(parts_of(inputs, train_N))
+        facts["constant"] = np.flatnonzero(moments.constant_C).tolist()
+        return _with_values(facts, _standard(moments, divide_by))
+    moments = pixel_moments(parts_of(inputs, train_N))
+    if kind == "pixel":
+        return _with_values(facts, {"mean": (moments.mean_C / divide_by).reshape(shape), "deviation": one_C})
+    constant = int(moments.constant_C.sum())
+    if constant:
+        facts["remarks"] = [
+            f"{constant} of {len(moments.constant_C)} values of an input are the same throughout the training split, "
+            "and are 0 to the network."
+        ]
+    return _with_values(facts, {name: at.reshape(shape) for name, at in _standard(moments, divide_by).items()})
 
 
 def apply(preprocessing: Preprocessing, raw: Array, dtype: DTypeLike = np.float32) -> Array:
@@ -84,6 +132,7 @@ def apply(preprocessing: Preprocessing, raw: Array, dtype: DTypeLike = np.float3
 
     Raises:
         ShapeError: the inputs are not of the shape the preprocessing was fitted to.
+        DataError: the preprocessing lacks one of its arrays.
     """
     shape = tuple(preprocessing.facts["shape"])
     if raw.shape[1:] != shape:
@@ -92,24 +141,67 @@ def apply(preprocessing: Preprocessing, raw: Array, dtype: DTypeLike = np.float3
     normalised: Array = raw.astype(dtype)
     normalised *= scale.astype(dtype)
     normalised += shift.astype(dtype)
-    return normalised
+    whitening_DD = preprocessing.whitening
+    if whitening_DD is None:
+        return normalised
+    whitened_ND: Array = normalised.reshape(len(raw), -1) @ whitening_DD.astype(dtype)
+    return whitened_ND.reshape(len(raw), *preprocessing.output_shape)
 
 
-def _moments(
-    inputs: Array, train_N: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Mean, biased deviation and whether there is one value only, per channel; in two passes, as one pass cancels."""
-    axes = (0, *range(2, inputs.ndim))
-    per_channel = len(train_N) * inputs[0, 0].size
-    mean_C = sum(part.sum(axis=axes, dtype=np.float64) for part in _parts(inputs, train_N)) / per_channel
-    broadcast = (-1,) + (1,) * (inputs.ndim - 2)
-    squares_C = sum(np.square(part - mean_C.reshape(broadcast)).sum(axis=axes) for part in _parts(inputs, train_N))
-    lows = np.min([part.min(axis=axes) for part in _parts(inputs, train_N)], axis=0)
-    highs = np.max([part.max(axis=axes) for part in _parts(inputs, train_N)], axis=0)
-    return mean_C, np.sqrt(squares_C / per_channel), lows == highs
+def _standard(moments: Moments, divide_by: float) -> dict[str, Floats]:
+    deviation_C = np.where(moments.constant_C, 1.0, moments.deviation_C / divide_by)
+    return {"mean": moments.mean_C / divide_by, "deviation": deviation_C}
 
 
-def _parts(inputs: Array, train_N: NDArray[np.int64]) -> Iterator[Array]:
-    rows = max(1, _CHUNK_VALUES // max(1, inputs[0].size))
-    for start in range(0, len(train_N), rows):
-        yield inputs[train_N[start : start + rows]]
+def _with_values(facts: dict[str, Any], values: Mapping[str, Array]) -> Preprocessing:
+    """Numbers per channel, if few, in the facts, where a person reads them; all others in the arrays."""
+    short = {name: at.tolist() for name, at in values.items() if at.ndim == 1 and at.size <= _IN_FACTS}
+    return Preprocessing(
+        facts={**facts, **short}, arrays={name: at for name, at in values.items() if name not in short}
+    )
+
+
+# --- whitening --------------------------------------------------------------------------------------------------------
+
+
+def _whitened(facts: dict[str, Any], inputs: Array, train_N: NDArray[np.int64], epsilon: float) -> Preprocessing:
+    values = inputs[0].size
+    _check_can_be_whitened(facts["normalize"], facts["shape"], values)
+    # As many examples as values at once: their products then cost far more than merging them with the rest.
+    found = covariance(parts_of(inputs, train_N, values * max(values, 1024)))
+    divide_by = facts["divide_by"]
+    facts = {**facts, "epsilon": epsilon}
+    if facts["normalize"] == "pca":
+        facts["output_shape"] = [values]
+    if len(train_N) <= values:
+        facts["remarks"] = [
+            f"Whitening was fitted on {len(train_N)} training examples of {values} values each: they have no variance "
+            f"in at least {values - len(train_N) + 1} of as many directions, and there data.whitening_epsilon "
+            f"{epsilon:g} alone decides what becomes of other examples."
+        ]
+    mean = (found.mean_C / divide_by).reshape(facts["shape"])
+    prepared = _with_values(facts, {"mean": mean, "deviation": np.ones(len(inputs[0]))})
+    whitening_DD = _whitening_matrix(found, divide_by, epsilon, rotate_back=facts["normalize"] == "zca")
+    return Preprocessing(facts=prepared.facts, arrays={**prepared.arrays, "whitening": whitening_DD})
+
+
+def _check_can_be_whitened(kind: str, shape: list[int], values: int) -> None:
+    if values <= WHITENED_AT_MOST:
+        return
+    memory = _MATRICES_AT_ONCE * 8 * values**2 / 1e9
+    raise DataError(
+        f"data.normalize {kind} can whiten inputs of at most {WHITENED_AT_MOST:,} values, got "
+        f"{' × '.join(map(str, shape))} = {values:,}, for which it would need about {memory:,.0f} GB of memory. "
+        "Make images smaller with data.size, or choose data.normalize channel, pixel or standard."
+    )
+
+
+def _whitening_matrix(found: Covariance, divide_by: float, epsilon: float, *, rotate_back: bool) -> NDArray[np.float32]:
+    variance_D, directions_DD = np.linalg.eigh(found.products_CC / (found.count * divide_by**2))
+    variance_D, directions_DD = variance_D[::-1], directions_DD[:, ::-1]
+    # LAPACK leaves the sign of a direction open; the component of largest size is made positive.
+    largest_D = np.abs(directions_DD).argmax(axis=0)
+    directions_DD = directions_DD * np.sign(np.take_along_axis(directions_DD, largest_D[None], axis=0))
+    scaled_DD = directions_DD / np.sqrt(np.maximum(variance_D, 0.0) + epsilon)
+    whitening_DD: NDArray[np.float32] = (scaled_DD @ directions_DD.T if rotate_back else scaled_DD).astype(np.float32)
+    return whitening_DD

@@ -46,8 +46,16 @@ class Normalizer:
         self._scale = torch.from_numpy(scale).to(device, dtype)
         self._unit_scale = torch.from_numpy(scale * preprocessing.facts["divide_by"]).to(device, dtype)
         self._shift = torch.from_numpy(shift).to(device, dtype)
+        self._output_shape = preprocessing.output_shape
+        whitening_DD = preprocessing.whitening
+        self._whitening_DD: Tensor | None = None
+        if whitening_DD is not None:
+            self._whitening_DD = torch.tensor(whitening_DD, dtype=dtype, device=device)  # a stored one is read-only
 
     def __call__(self, x: Tensor) -> Tensor:
         """Raw inputs, uint8 images or float32 points; or images already divided by 255, of a floating type."""
         scale = self._scale if x.dtype == torch.uint8 or x.ndim == 2 else self._unit_scale
-        return x.to(self.dtype, copy=True).mul_(scale).add_(self._shift)
+        normalised = x.to(self.dtype, copy=True).mul_(scale).add_(self._shift)
+        if self._whitening_DD is None:
+            return normalised
+        return (normalised.flatten(1) @ self._whitening_DD).view(len(x), *self._output_shape)
