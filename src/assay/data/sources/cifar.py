@@ -32,7 +32,7 @@ VERSION = 1
 _PIXELS = 3 * 32 * 32
 _NAMES_BYTES = 2**20
 _AT_ONCE = 256
-"""Records read at a time: reading all into fresh memory first takes ten times as long, for want of mapped pages."""
+"""Records read at a time: a whole file would be written to fresh memory first, which takes half as long again."""
 _COARSE_NAMES = """
     aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices
     household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes
