@@ -45,6 +45,7 @@ class Release:
         folder: folder it is put into, and looked for, below a data folder.
         other_folders: where else other programs put it.
         files: what is needed of it.
+        extras: what else is taken from an archive: the names of the classes.
         address: where its downloads are, with a slash at the end.
         downloads: the files there; one that ends in ``.tar.gz`` holds ``folder``, any other is a file in it.
     """
@@ -54,6 +55,7 @@ class Release:
     folder: str
     other_folders: tuple[str, ...]
     files: tuple[ReleaseFile, ...]
+    extras: tuple[str, ...] = ()
     address: str
     downloads: tuple[Download, ...]
 
@@ -80,6 +82,7 @@ _CIFAR10 = Release(
             ("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
         )
     ),
+    extras=("batches.meta.txt",),
     address="https://www.cs.toronto.edu/~kriz/",
     downloads=(
         Download(
@@ -102,6 +105,7 @@ _CIFAR100 = Release(
             ("test.bin", "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a"),
         )
     ),
+    extras=("coarse_label_names.txt", "fine_label_names.txt"),
     address="https://www.cs.toronto.edu/~kriz/",
     downloads=(
         Download(

@@ -63,7 +63,7 @@ class FoundFiles:
 
 def find_release(release: Release, root: str) -> FoundFiles | None:
     """The first folder that holds every file of a release, or None; see `locate`."""
-    return next((found for folder in _candidates(release, root) if (found := _whole(release, folder))), None)
+    return next((found for folder in _candidates(release, root) if (found := whole_release(release, folder))), None)
 
 
 def locate(release: Release, root: str) -> FoundFiles:
@@ -115,7 +115,8 @@ def _candidates(release: Release, root: str) -> list[Path]:
     return folders
 
 
-def _whole(release: Release, folder: Path) -> FoundFiles | None:
+def whole_release(release: Release, folder: Path) -> FoundFiles | None:
+    """The release in this very folder, if all its files are there."""
     names = {file.name: _name_in(folder, file) for file in release.files}
     here = {official: name for official, name in names.items() if name is not None}
     return FoundFiles(release=release, folder=folder, names=here) if len(here) == len(names) else None
@@ -159,5 +160,5 @@ def skipped(damages: Sequence[Damage], found: FoundFiles, on_bad: Literal["error
         f"Data source {found.release.name}: {found.folder} is damaged in {len(listed):,} "
         f"{'place' if len(listed) == 1 else 'places'}:\n"
         + "".join(f"  {damage.text}\n" for damage in listed[:_LISTED])
-        + f"{more}  Get the files anew (assay data fetch {found.release.name}){skip}."
+        + f"{more}  Move that folder away and run: assay data fetch {found.release.name}{skip}."
     )
