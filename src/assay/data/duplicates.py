@@ -1,8 +1,8 @@
 """Equal and nearly equal images among any number, all compared with all.
 
-Equal images are told by a digest of their pixels. Nearly equal ones (saved again, made larger or smaller, brightened, moved by
-a pixel or two, mirrored) are found on grey thumbnails of 32 × 32 pixels in three steps, each cheaper per pair than the
-next and passed by about a hundredth of the pairs:
+Equal images are told by a digest of their pixels. Nearly equal ones (saved again, made larger or smaller, brightened,
+moved by a pixel or two, mirrored) are found on grey thumbnails of 32 × 32 pixels in three steps, each of which costs
+more per pair than the one before and sees far fewer pairs:
 
 1. The spectrum: the magnitudes of low frequencies of the windowed thumbnail, which neither a small shift nor mirroring
    changes much. All pairs are compared by products of matrices, a block at a time, so nothing is missed by sorting or
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 SIDE = 32
 """Side of a thumbnail."""
@@ -153,7 +153,7 @@ def near_pairs(
     The caller leaves out copies of equal images first: many of them would make many pairs.
 
     Args:
-        thumbnails_NTT: see `thumbnails`.
+        thumbnails_NTT: see `thumbnail`.
         thresholds: least correlations.
         mirrored: also find images that are nearly equal when one is mirrored left and right.
     """
@@ -225,7 +225,8 @@ class _Prints:
 def _unit(vectors_NF: NDArray[np.float32]) -> NDArray[np.float32]:
     """Zero mean and unit length, so that products are correlations; zero where there is nothing but the mean."""
     centred_NF = vectors_NF - vectors_NF.mean(axis=1, keepdims=True)
-    return centred_NF / np.maximum(np.linalg.norm(centred_NF, axis=1, keepdims=True), 1e-6)
+    unit_NF: NDArray[np.float32] = centred_NF / np.maximum(np.linalg.norm(centred_NF, axis=1, keepdims=True), 1e-6)
+    return unit_NF
 
 
 def _blurred(images_NTT: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
@@ -233,12 +234,11 @@ def _blurred(images_NTT: NDArray[np.float32], sigma: float) -> NDArray[np.float3
     side = images_NTT.shape[1]
     reach = np.arange(-side, 2 * side)
     weights_TP = np.exp(-0.5 * np.square((reach[None] - np.arange(side)[:, None]) / sigma))
-    source = np.concatenate([np.arange(side)[::-1], np.arange(side), np.arange(side)[::-1]])
-    blur_TT = np.zeros((side, side))
-    np.add.at(blur_TT, (slice(None), source), weights_TP)
-    blur_TT /= blur_TT.sum(axis=1, keepdims=True)
-    matrix_TT = blur_TT.astype(np.float32)
-    return np.asarray(matrix_TT @ images_NTT @ matrix_TT.T)
+    before_TT, within_TT, after_TT = (weights_TP[:, start : start + side] for start in (0, side, 2 * side))
+    blur_TT = before_TT[:, ::-1] + within_TT + after_TT[:, ::-1]
+    matrix_TT = (blur_TT / blur_TT.sum(axis=1, keepdims=True)).astype(np.float32)
+    blurred_NTT: NDArray[np.float32] = matrix_TT @ images_NTT @ matrix_TT.T
+    return blurred_NTT
 
 
 def _spectra(grey_NTT: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -261,7 +261,7 @@ def _spectra(grey_NTT: NDArray[np.float32]) -> NDArray[np.float32]:
 def _compare_rows(prints: _Prints, start: int, limits: Thresholds, mirrored: bool) -> _Found:
     """Pairs of images ``start`` to ``start + _ROWS`` with themselves and all later ones."""
     rows_RF = prints.spectrum_NF[start : start + _ROWS]
-    found: list[_Found] = []
+    found: list[_Found] = [_confirmed(prints, np.empty((0, 2), dtype=np.int64), limits, mirrored)]
     for left in range(start, len(prints.spectrum_NF), _COLUMNS):
         columns_SF = prints.spectrum_NF[left : left + _COLUMNS]
         candidates = np.flatnonzero((rows_RF @ columns_SF.T).ravel() > limits.spectrum)
@@ -273,13 +273,8 @@ def _compare_rows(prints: _Prints, start: int, limits: Thresholds, mirrored: boo
             _confirmed(prints, pairs_M2[at : at + _PAIRS_AT_ONCE], limits, mirrored)
             for at in range(0, len(pairs_M2), _PAIRS_AT_ONCE)
         ]
-    if not found:
-        return np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, np.bool_)
-    return (
-        np.concatenate([f[0] for f in found]),
-        np.concatenate([f[1] for f in found]),
-        np.concatenate([f[2] for f in found]),
-    )
+    pairs, similarities, by_mirror = zip(*found, strict=True)
+    return np.concatenate(pairs), np.concatenate(similarities), np.concatenate(by_mirror)
 
 
 def _confirmed(prints: _Prints, pairs_M2: NDArray[np.int64], limits: Thresholds, mirrored: bool) -> _Found:

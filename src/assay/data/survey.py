@@ -77,7 +77,7 @@ class _Look:
     """One image in brief, or why it cannot be read."""
 
     digest: bytes = b""
-    thumbnail_TT: NDArray[np.uint8] | None = None
+    thumbnail_TT: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((SIDE, SIDE), dtype=np.uint8))
     size: tuple[int, int] = (0, 0)
     constant: bool = False
     problem: str = ""
@@ -142,9 +142,6 @@ def _survey(
     unreadable: Mapping[str, str],
     remarks: tuple[str, ...],
 ) -> Survey:
-    thumbnails_NTT = np.empty((len(looks), SIDE, SIDE), dtype=np.uint8)
-    for position, look in enumerate(looks):
-        thumbnails_NTT[position] = look.thumbnail_TT
     return Survey(
         source=source,
         classes=classes,
@@ -152,7 +149,7 @@ def _survey(
         labels_N=labels_N,
         splits_N=splits_N,
         digests_N=tuple(look.digest for look in looks),
-        thumbnails_NTT=thumbnails_NTT,
+        thumbnails_NTT=np.stack([look.thumbnail_TT for look in looks]),
         sizes_N2=np.array([look.size for look in looks], dtype=np.int64),
         constant_N=np.array([look.constant for look in looks], dtype=np.bool_),
         unreadable=unreadable,
