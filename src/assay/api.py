@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from assay.data.places import use_data_folder
 from assay.errors import AssayError, InputError, InvalidValueError, RunFailedError, did_you_mean, shown
 from assay.recipe.fingerprint import fingerprint
 from assay.recipe.overrides import apply_profile, set_values, take_profiles
@@ -120,13 +121,16 @@ def _refuse_lost_overrides(document: Document, study: Study) -> None:
 class Settings:
     """How and where to run: nothing in here decides a number.
 
-    ``jobs`` None means as many as the cores allow; ``time_limit`` is in seconds per run.
+    ``data_dir`` is the folder data are looked for in, before the user cache; None means those of ``$ASSAY_DATA``. It is
+    put into this process's environment, where workers find it, and stays there. ``jobs`` None means as many as the
+    cores allow; ``time_limit`` is in seconds per run.
 
     Raises:
         InputError: a value is of another kind, or out of range.
     """
 
     store: str | os.PathLike[str] = DEFAULT_STORE
+    data_dir: str | os.PathLike[str] | None = None
     jobs: int | None = None
     executor: ExecutorName = "processes"
     device: str = "auto"
@@ -136,6 +140,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.store, str | os.PathLike) or not str(self.store):
             raise InputError(f"store must be the path of a folder, got {shown(self.store)}.")
+        if self.data_dir is not None and (not isinstance(self.data_dir, str | os.PathLike) or not str(self.data_dir)):
+            raise InputError(f"data_dir must be the path of a folder, or None, got {shown(self.data_dir)}.")
         if self.jobs is not None and (type(self.jobs) is not int or self.jobs < 1):
             raise InputError(f"jobs must be a whole number from 1, or None, got {shown(self.jobs)}.")
         if self.executor not in get_args(ExecutorName):
@@ -197,6 +203,8 @@ def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
     """The same as `run`, one event at a time; leave the loop to stop. What was finished by then is kept."""
     _data_fingerprint.cache_clear()  # files may have changed since this process conducted its last study
     _source_hash.cache_clear()
+    if settings.data_dir is not None:
+        use_data_folder(settings.data_dir)
     store = FolderStore(Path(settings.store))
     for path in study_user_paths(study):
         check_path(path)

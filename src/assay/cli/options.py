@@ -16,4 +16,10 @@ store_option = click.option(
     help="Folder of the run store.",
 )
 
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that holds the data; by default those of $ASSAY_DATA, then the user cache.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="End with one JSON object on one line.")

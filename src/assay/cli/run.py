@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from assay.cli.options import DEFAULT_STORE, json_option, store_option
+from assay.cli.options import DEFAULT_STORE, data_dir_option, json_option, store_option
 from assay.cli.words import counted, one_line
 from assay.errors import ClaimNotSupportedError, InterruptedStudyError, RunFailedError
 
@@ -33,6 +33,7 @@ _FAILURES_SHOWN = 5
 )
 @click.option("--profile", metavar="NAME", help="Apply one of the file's profiles, such as smoke, before --set.")
 @store_option
+@data_dir_option
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs side by side; by default as many as the cores allow.")
 @click.option(
     "--executor",
@@ -58,6 +59,7 @@ def run_command(
     overrides: Sequence[str],
     profile: str | None,
     store: Path,
+    data_dir: Path | None,
     jobs: int | None,
     executor: str,
     device: str,
@@ -81,6 +83,7 @@ def run_command(
     study = load(file, overrides, profile=profile)
     settings = Settings(
         store=store,
+        data_dir=data_dir,
         jobs=jobs,
         executor="inline" if executor == "inline" else "processes",
         device=device,
@@ -116,6 +119,8 @@ def _command(file: Path, overrides: Sequence[str], profile: str | None, settings
         words += ["--profile", profile]
     if settings.store != DEFAULT_STORE:
         words += ["--store", str(settings.store)]
+    if settings.data_dir is not None:
+        words += ["--data-dir", str(settings.data_dir)]
     if settings.jobs is not None:
         words += ["--jobs", str(settings.jobs)]
     if settings.executor != "processes":

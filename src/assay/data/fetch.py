@@ -99,7 +99,11 @@ def fetch_release(release: Release, base: Path, progress: Progress | None = None
             downloads, unpacked = aside / "downloads", aside / "unpacked"
             shutil.rmtree(unpacked, ignore_errors=True)
             unpacked.mkdir(parents=True)
-            _download_all(release, downloads, progress)
+            try:
+                _download_all(release, downloads, progress)
+            finally:
+                if not any(downloads.iterdir()):  # nothing that a later attempt could use
+                    shutil.rmtree(aside, ignore_errors=True)
             for download in release.downloads:
                 if download.name.endswith(".tar.gz"):
                     _unpack(release, downloads / download.name, unpacked)
@@ -107,6 +111,7 @@ def fetch_release(release: Release, base: Path, progress: Progress | None = None
                     (downloads / download.name).rename(unpacked / download.name)
             _put_in_place(unpacked, target)
             shutil.rmtree(aside, ignore_errors=True)
+        _is_there(release, target)  # checks what is there now, file by file
     return Fetched(folder=target, already=False)
 
 
@@ -204,10 +209,14 @@ def _reason(error: Exception) -> str:
     response = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and response is not None:
         return f"the server answered {response.status_code} {response.reason}".strip()
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"the server was silent for {_SECONDS_OF_SILENCE} seconds"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate was not accepted"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy did not connect to it"
     if isinstance(error, requests.ConnectionError):
         return "there is no connection to it"
     return " ".join(str(error).split())[:200]
@@ -241,7 +250,7 @@ def _unpack(release: Release, archive: Path, folder: Path) -> None:
 def _put_in_place(unpacked: Path, target: Path) -> None:
     """Move the folder to its place; into one that is there already only what it lacks."""
     for path in unpacked.iterdir():
-        with path.open("rb") as file:
+        with path.open("r+b") as file:
             os.fsync(file.fileno())  # the disk has the content before the name promises it
     if not target.exists():
         unpacked.rename(target)
