@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from assay.data.source import DataSource, Examples, checked
 from assay.errors import DataError, InvalidValueError, shown
@@ -27,6 +28,9 @@ from assay.recipe.schema import (
     UserData,
 )
 from assay.recipe.user_code import resolve_class
+
+if TYPE_CHECKING:
+    from assay.data.image_cache import Progress
 
 _SPLITTING = frozenset({"validation", "fraction", "normalize", "whitening_epsilon"})
 """Keys of every data section that say what becomes of the examples, and not which they are."""
@@ -80,6 +84,25 @@ def source_fingerprint(data: Data) -> str:
         DataError: the data set is missing, or the class gives no text as its fingerprint.
     """
     return source_of(data).fingerprint()
+
+
+def read_ahead(data: Data) -> Iterator[Progress]:
+    """Decode what the first run would have to wait for, telling how far it is; nothing is told if nothing is missing.
+
+    Raises:
+        DataError: the files cannot be found, decoded or kept; see `assay.data.image_cache`.
+    """
+    match data:
+        case FolderData():
+            from assay.data.sources.folder import FolderSource
+
+            yield from FolderSource(data).prepare()
+        case CsvData():
+            from assay.data.sources.csv import CsvSource
+
+            yield from CsvSource(data).prepare()
+        case _:
+            return
 
 
 def load_source(data: Data) -> Examples:

@@ -30,6 +30,17 @@ class LookStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataRead:
+    """Image files are being decoded into the cache, once for all runs: ``done`` of ``total`` of one source. With
+    ``waiting``, another process is at it."""
+
+    source: str
+    done: int
+    total: int
+    waiting: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunCached:
     """The run was in the store already, or another process put it there meanwhile."""
 
@@ -87,4 +98,4 @@ class StudyEnded:
     failed: int
 
 
-Event = LookStarted | RunCached | RunStarted | RunAwaited | RunFinished | RunFailed | LookTaken | StudyEnded
+Event = LookStarted | DataRead | RunCached | RunStarted | RunAwaited | RunFinished | RunFailed | LookTaken | StudyEnded
