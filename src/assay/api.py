@@ -23,7 +23,7 @@ from assay.recipe.user_code import check_path, look_in, source_hash, user_paths
 from assay.records import Run
 from assay.studies.archive import keep_fingerprints, keep_study, kept_results
 from assay.studies.design import Study, single_run, study_slug
-from assay.studies.events import Event, LookStarted, StudyEnded
+from assay.studies.events import DataRead, Event, LookStarted, StudyEnded
 from assay.studies.executors.contract import Executor
 from assay.studies.results import StudyResults
 from assay.studies.runner import conduct
@@ -216,7 +216,19 @@ def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
         for event in events:
             if isinstance(event, LookStarted):  # before its runs, so that an interrupted study has a report
                 keep_fingerprints(study, fingerprints_of(study, event.seeds), store)
+                if event.missing:
+                    yield from _reading_ahead(study)
             yield event
+
+
+def _reading_ahead(study: Study) -> Generator[Event, None, None]:
+    """Decode the folders of images that a study trains on, before the first run would have to."""
+    from assay.data.load import read_ahead
+
+    sections = {arm.recipe.data.model_dump_json(): arm.recipe.data for arm in study.arms}
+    for data in sections.values():
+        for step in read_ahead(data):
+            yield DataRead(source=data.source, done=step.done, total=step.total, waiting=step.waiting)
 
 
 def study_user_paths(study: Study) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import click
 
 from assay.cli.words import counted, one_line
 from assay.studies.events import (
+    DataRead,
     Event,
     LookStarted,
     LookTaken,
@@ -77,9 +78,10 @@ class Lines(Silence):
         if text is None:
             return
         now = time.monotonic()
-        if isinstance(event, RunFinished) and now - self._last_line < _LINE_EVERY and not self._pace.complete:
+        complete = event.done == event.total if isinstance(event, DataRead) else self._pace.complete
+        if isinstance(event, RunFinished | DataRead) and now - self._last_line < _LINE_EVERY and not complete:
             return
-        if isinstance(event, RunFinished):
+        if isinstance(event, RunFinished | DataRead):
             self._last_line = now
             text = f"{self._pace.counts}  {text}{self._pace.time_left}"
         click.echo(text, err=True)
@@ -103,6 +105,7 @@ class Bar:
             transient=True,
         )
         self._task: TaskID | None = None
+        self._reading: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -115,6 +118,9 @@ class Bar:
 
     def show(self, event: Event) -> None:
         self._pace.take(event)
+        if isinstance(event, DataRead):
+            self._show_reading(event)
+            return
         if isinstance(event, LookStarted) and event.missing:
             if self._task is not None:
                 self._progress.remove_task(self._task)
@@ -125,18 +131,32 @@ class Bar:
         if text is not None and not isinstance(event, RunFinished):
             self._progress.console.print(text, markup=False, highlight=False)
 
+    def _show_reading(self, event: DataRead) -> None:
+        if self._reading is None:
+            self._reading = self._progress.add_task("images", total=event.total, left="")
+        left = "  another process is decoding them; waiting" if event.waiting else self._pace.time_left
+        self._progress.update(self._reading, total=event.total, completed=event.done, left=left)
+        if event.done == event.total:
+            self._progress.remove_task(self._reading)
+            self._reading = None
+
 
 class Pace:
-    """Counts runs towards the next look and estimates the time left to it."""
+    """Counts runs towards the next look, or images decoded before it, and estimates the time left."""
 
     def __init__(self) -> None:
         self._total = 0
         self._ended = 0
         self._since: float | None = None
+        self._goal = ""
 
     def take(self, event: Event) -> None:
+        if isinstance(event, DataRead):
+            if self._goal != event.source:
+                self._goal, self._since = event.source, time.monotonic()
+            self._total, self._ended = event.total, event.done
         if isinstance(event, LookStarted):
-            self._total, self._ended, self._since = event.missing, 0, None
+            self._total, self._ended, self._since, self._goal = event.missing, 0, None, ""
         elif isinstance(event, RunStarted) and self._since is None:
             self._since = time.monotonic()
         elif isinstance(event, RunFinished | RunFailed):
@@ -155,7 +175,7 @@ class Pace:
         if self._since is None or not self._ended or self.complete:
             return ""
         seconds = (time.monotonic() - self._since) / self._ended * (self._total - self._ended)
-        return f"  about {duration(seconds)} to the next look"
+        return f"  about {duration(seconds)} {'left' if self._goal else 'to the next look'}"
 
 
 def duration(seconds: float) -> str:
@@ -172,6 +192,11 @@ def describe(event: Event) -> str | None:
         if not event.missing:
             return None
         return f"{counted(event.missing, 'run')} to {counted(event.seeds, 'seed')} per arm"
+    if isinstance(event, DataRead):
+        doing = (
+            "another process is decoding its images; waiting" if event.waiting else "images decoded, once for all runs"
+        )
+        return f"{event.source}: {doing}"
     if isinstance(event, RunAwaited):
         return f"{event.trial.arm}, seed {event.trial.seed}: another process is on it; waiting."
     if isinstance(event, RunFinished):
