@@ -70,7 +70,7 @@ class Moments:
         """
         _check_part(part)
         if part.dtype == np.uint8:
-            return _PixelSums.of(part).moments()
+            return PixelSums.of(part).moments()
         axes = (0, *range(2, part.ndim))
         values = part.astype(np.float64)
         count = values.size // values.shape[1]
@@ -175,7 +175,7 @@ def channel_moments(parts: Iterable[Array]) -> Moments:
     Raises:
         ShapeError: there is no part, or they differ in their channels.
     """
-    sums: list[_PixelSums] = []
+    sums: list[PixelSums] = []
 
     def of_floats() -> Iterator[Moments]:
         for part in parts:
@@ -183,7 +183,7 @@ def channel_moments(parts: Iterable[Array]) -> Moments:
             if part.dtype != np.uint8:
                 yield Moments.of(part)
             else:
-                sums[:] = [sums[0].merged(_PixelSums.of(part))] if sums else [_PixelSums.of(part)]
+                sums[:] = [sums[0].merged(PixelSums.of(part))] if sums else [PixelSums.of(part)]
 
     floats = merge_all(of_floats())
     found = [moments for moments in (floats, sums[0].moments() if sums else None) if moments is not None]
@@ -248,7 +248,7 @@ def parts_of(inputs: Array, positions_N: Integers, values: int = _PART_VALUES) -
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _PixelSums:
+class PixelSums:
     """Exact sums of values of 8 bits. They hold up to 2⁴⁶ values per channel."""
 
     count: int
@@ -258,7 +258,7 @@ class _PixelSums:
     high_C: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, part: Array) -> _PixelSums:
+    def of(cls, part: Array) -> PixelSums:
         _check_part(part)
         channels = part.shape[1]
         part_nCP = part.reshape(len(part), channels, -1)
@@ -278,9 +278,9 @@ class _PixelSums:
             high_C=part_nCP.max(axis=(0, 2)),
         )
 
-    def merged(self, other: _PixelSums) -> _PixelSums:
+    def merged(self, other: PixelSums) -> PixelSums:
         _check_channels(self.sum_C, other.sum_C)
-        return _PixelSums(
+        return PixelSums(
             count=self.count + other.count,
             sum_C=self.sum_C + other.sum_C,
             squares_C=self.squares_C + other.squares_C,
