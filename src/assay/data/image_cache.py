@@ -27,6 +27,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,7 +84,7 @@ class _Order:
     place: Path
     """The folder of all caches of images."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         made_by = [_VERSION, DECODER, PIL.__version__, str(features.version("jpg"))]
         head = [*made_by, self.form.size, self.form.fit, self.form.color]
