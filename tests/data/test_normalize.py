@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from assay.data import normalize
+from assay.data.batches import SplitData, training_batches
+from assay.data.load import load_source
 from assay.data.normalize import Preprocessing, apply, fit
-from assay.data.on_device import Normalizer
-from assay.errors import DataError, ShapeError
+from assay.data.on_device import Normalizer, RawExamples
+from assay.errors import DataError, InvalidValueError, ShapeError
+from assay.recipe.schema import Augment, Recipe
+from assay.recipe.streams import stream
 from assay.records import Run
 from assay.studies.store.folder import FolderStore
 from assay.testing.trials import made_up_recipe, made_up_run
+from assay.training.prepare import prepare_data
+from assay.training.run import run_recipe
 
 KINDS = ("none", "channel", "pixel", "standard", "pca", "zca")
 CPU = torch.device("cpu")
@@ -294,3 +300,52 @@ def test_a_missing_array_is_named(kind, missing):
     kept = {name: array for name, array in preprocessing.arrays.items() if name != missing}
     with pytest.raises(DataError, match=f"with data.normalize {kind} needs its array '{missing}', got"):
         apply(Preprocessing(facts=preprocessing.facts, arrays=kept), inputs)
+
+
+def test_images_whitened_to_features_are_augmented_before():
+    inputs = correlated_images(count=20, shape=(1, 6, 6))
+    preprocessing = fit(inputs, everything(inputs), "pca", 1e-3)
+    normalizer = Normalizer(preprocessing, dtype=torch.float32, device=CPU)
+    split = SplitData(RawExamples(inputs, CPU), normalizer, everything(inputs), torch.zeros(20, dtype=torch.int64))
+    upside_down = Augment(vertical_flip=1.0)
+    for x_BD, _ in training_batches(split, upside_down, classes=2, batch_size=20, epochs=1, seed=0):
+        order_N = stream(0, "order", 1).permutation(20)
+        expected = apply(preprocessing, inputs[order_N][:, :, ::-1])
+        np.testing.assert_allclose(x_BD.numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", ["erasing", "mixup", "cutmix"])
+def test_augmentations_of_normalised_images_do_not_go_with_pca(change):
+    recipe = Recipe.model_validate(
+        {"data": {"source": "digits", "normalize": "pca"}, "model": {"name": "mlp"}, "augment": {change: 0.5}}
+    )
+    with pytest.raises(InvalidValueError) as told:
+        prepare_data(recipe, CPU)
+    assert str(told.value) == (
+        f"augment.{change} changes normalised images, and data.normalize pca makes features of them.\n"
+        "  Choose data.normalize zca, or leave it out."
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_trains_and_its_remarks_reach_the_run(kind):
+    recipe = Recipe.model_validate(
+        {
+            "data": {"source": "digits", "normalize": kind, "fraction": 0.03},
+            "augment": {"horizontal_flip": 0.5},
+            "model": {"name": "mlp", "widths": [8]},
+            "train": {"epochs": 1},
+        }
+    )
+    run = run_recipe(recipe, fingerprint="made")
+    remarks = run.preprocessing["remarks"]
+    assert bool(remarks) == (
+        kind in ("standard", "pca", "zca")
+    )  # some pixels are never inked; 35 examples of 64 values
+    assert [note for note in remarks if note not in run.record.notes] == []
+    examples, test = load_source(recipe.data), run.predictions["test"]
+    preprocessing = Preprocessing(facts=run.preprocessing, arrays=run.preprocessing_arrays)
+    x_ND = apply(preprocessing, examples.inputs[test.indices_N]).reshape(len(test.indices_N), -1)
+    hidden_NH = np.maximum(x_ND @ run.weights["linear1.weight"].T + run.weights["linear1.bias"], 0)
+    logits_NC = hidden_NH @ run.weights["output.weight"].T + run.weights["output.bias"]
+    assert (logits_NC.argmax(axis=1) == test.predicted_N()).mean() > 0.99

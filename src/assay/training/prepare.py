@@ -79,6 +79,13 @@ def _check_augment_fits(recipe: Recipe, examples: Examples) -> None:
         raise InvalidValueError(
             ("augment",), f"needs images, and data.source {recipe.data.source} gives points.", "Leave the section out."
         )
+    after_normalising = [name for name in ("erasing", "mixup", "cutmix") if getattr(recipe.augment, name)]
+    if recipe.data.normalize == "pca" and after_normalising:
+        raise InvalidValueError(
+            ("augment", after_normalising[0]),
+            "changes normalised images, and data.normalize pca makes features of them.",
+            "Choose data.normalize zca, or leave it out.",
+        )
     smallest, padding = min(examples.input_shape[1:]), recipe.augment.crop_padding
     if recipe.augment.crop_fill == "reflect" and padding >= smallest:
         raise InvalidValueError(

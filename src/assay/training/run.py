@@ -237,6 +237,7 @@ def _notes(recipe: Recipe, data: PreparedData, warnings: Sequence[str]) -> tuple
     skipped = data.facts["skipped"]
     if skipped:
         notes.append(f"{len(skipped)} examples left out as unreadable; record.json lists them. First: {skipped[0]}")
+    notes += data.preprocessing.facts["remarks"]
     return (*notes, *data.facts["remarks"], *dict.fromkeys(warnings[:_NOTES_OF_WARNINGS]))
 
 

@@ -107,7 +107,9 @@ class EpochAugmentation:
         return x_BCHW
 
     def normalised_images(self, x_BCHW: Tensor, chosen_B: Places) -> Tensor:
-        """Change images that are normalised, in place."""
+        """Change images that are normalised, in place. What whitening by PCA has made of them is no image."""
+        if not self._augment.erasing:
+            return x_BCHW
         sized = self._for_size_of(x_BCHW)
         return x_BCHW if sized.erasures is None else erase(x_BCHW, sized.erasures[chosen_B])
 
