@@ -54,11 +54,15 @@ class SplitData:
         """Of normalised inputs."""
         return self._normalizer.dtype
 
+    def raw(self, chosen_B: NDArray[np.int64]) -> Tensor:
+        """Inputs of the examples at these places of the split, as the source gives them."""
+        return self._raw.take(self.indices_N[chosen_B])
+
     def inputs(self, chosen_B: NDArray[np.int64]) -> Tensor:
         """Normalised inputs of the examples at these places of the split."""
         if self._normalised is not None:
             return self._normalised.index_select(0, torch.from_numpy(chosen_B).to(self._normalised.device))
-        return self._normalizer(self._raw.take(self.indices_N[chosen_B]))
+        return self._normalizer(self.raw(chosen_B))
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Every example once, in the order of the split."""
@@ -71,7 +75,7 @@ class SplitData:
 
     def augmented(self, chosen_B: NDArray[np.int64], augmentation: EpochAugmentation) -> Batch:
         """Augmented, normalised inputs of the examples at these places of the split, and their labels."""
-        x_BCHW = augmentation.images(self._raw.take(self.indices_N[chosen_B]), chosen_B)
+        x_BCHW = augmentation.images(self.raw(chosen_B), chosen_B)
         x_BCHW = augmentation.normalised_images(self._normalizer(x_BCHW), chosen_B)
         return augmentation.mixed(x_BCHW, self.labels_of(chosen_B), chosen_B)
 
