@@ -20,6 +20,7 @@ from assay.errors import InvalidValueError
 from assay.models.build import build_model
 from assay.recipe.schema import Recipe
 from assay.records import Array, EpochRecord, Predictions, Run, RunRecord, Split, StepRecord
+from assay.training.artefacts import artefacts
 from assay.training.environment import environment
 from assay.training.evaluate import Evaluation, evaluate, seconds_per_example
 from assay.training.isolation import isolated, torch_device
@@ -74,6 +75,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         trained = _fit(recipe, model, data)
         inference_seconds = seconds_per_example(model, data.splits["test"])
         weights = {name: _array(tensor) for name, tensor in model.state_dict().items()}
+        pictures = artefacts(recipe, data)
     parameters = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     notes = _notes(recipe, data, [f"{w.category.__name__}: {w.message}" for w in warnings])
     record = RunRecord(
@@ -99,6 +101,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         weights=weights,
         preprocessing=data.preprocessing.facts,
         preprocessing_arrays=data.preprocessing.arrays,
+        artefacts=pictures,
         log=_log(record, trained.history),
     )
 
