@@ -22,7 +22,7 @@ def uint8_batches(draw, *, channels=(1, 3), most=8):
 
 
 def _image(generator, shape):
-    channels, height, width = shape
+    _, height, width = shape
     kind = generator.integers(7)
     if kind == 0:
         return np.full(shape, generator.integers(256), dtype=np.uint8)

@@ -8,6 +8,8 @@ Shape key: B images in a batch, G of them in a group, C channels, H height, W wi
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -74,18 +76,26 @@ def _moved(x_GCHW: Tensor, operation_G: Places, magnitude_G: Numbers) -> Tensor:
 def _matrices(operation_G: Places, magnitude_G: Numbers, height: int, width: int) -> Numbers:
     """(G, 2, 3): from pixels of the result to those of the image, the origin at the centre.
 
-    Shears leave the upper edge (or the left one) where it is, rotations the centre.
+    Shears leave the upper edge (or the left one) where it is, rotations the centre. Sums are made as torchvision makes
+    them, to the last bit.
     """
     at = {name: operation_G == OPERATIONS.index(name) for name in MOVES}
     matrix_G23 = rotation_matrices(np.where(at["rotate"], magnitude_G, 0.0))
-    slope_G = np.tan(np.radians(np.degrees(np.arctan(magnitude_G))))  # by way of degrees, as torchvision
-    matrix_G23[at["shear_x"], 0, 1] = slope_G[at["shear_x"]]
-    matrix_G23[at["shear_x"], 0, 2] = slope_G[at["shear_x"]] * (height * 0.5)
-    matrix_G23[at["shear_y"], 1, 0] = slope_G[at["shear_y"]]
-    matrix_G23[at["shear_y"], 1, 2] = slope_G[at["shear_y"]] * (width * 0.5)
+    slope_x = np.array([math.tan(_angle(magnitude)) for magnitude in magnitude_G[at["shear_x"]]])
+    slope_y = np.array([math.sin(_angle(m)) / math.cos(_angle(m)) for m in magnitude_G[at["shear_y"]]])
+    matrix_G23[at["shear_x"], 0, 1] = slope_x
+    matrix_G23[at["shear_x"], 0, 2] = slope_x * (height * 0.5)
+    matrix_G23[at["shear_y"], 1, 0] = slope_y
+    matrix_G23[at["shear_y"], 1, 2] = (slope_y * (width * 0.5) - height * 0.5) + height * 0.5
     matrix_G23[at["translate_x"], 0, 2] = -magnitude_G[at["translate_x"]]
     matrix_G23[at["translate_y"], 1, 2] = -magnitude_G[at["translate_y"]]
     return matrix_G23
+
+
+def _angle(slope: float) -> float:
+    """In radians, by way of degrees and of Python's own functions, as in torchvision. Where a shear leads half-way
+    between two pixels the last bit decides between them, and NumPy's functions round that otherwise."""
+    return math.radians(math.degrees(math.atan(slope)))
 
 
 # --- levels that are mapped ------------------------------------------------------------------------------------------
