@@ -142,7 +142,7 @@ def test_no_images(tmp_path):
     (tmp_path / "d" / "a").mkdir(parents=True)
     refused(tmp_path / "d", r"d has no images\. Each class's images belong into a folder of its own\.$")
     (tmp_path / "d" / "a" / "x.heic").write_text("")
-    refused(tmp_path / "d", r"d has no images \(1 other files, such as a/x\.heic\)\.")
+    refused(tmp_path / "d", r"d has no images \(1 other file, such as a/x\.heic\)\.")
 
 
 def test_a_single_class(tmp_path):
@@ -233,6 +233,40 @@ def test_bad_files_are_listed_or_left_out(tmp_path):
     kept = [path for path in files.paths_N if path.startswith(("a/0", "b/0"))]
     for path, pixels in zip(kept, examples.inputs, strict=True):
         assert tuple(pixels[:, 0, 0]) == Image.open(root / path).getpixel((0, 0))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    root = tmp_path / "d"
+    images(root, *three_of("a", "b"))
+    os.mkfifo(root / "a" / "pipe.png")
+    (root / "a" / "to_pipe.png").symlink_to("pipe.png")
+    (root / "b" / "circle.png").symlink_to("circle.png")
+    refused(
+        root,
+        r"has 2 entries that cannot be read:\n  a/(to_)?pipe\.png: this is neither a file nor a folder\n"
+        r"  a/(to_)?pipe\.png: this is neither a file nor a folder\n  Mend or remove them, .* data\.on_bad: skip\.$",
+    )
+    skipped = source(root, on_bad="skip").load().skipped
+    assert sorted(line.split(":")[0] for line in skipped) == ["a/pipe.png", "a/to_pipe.png", "b/circle.png"]
+    assert skipped[-1] == "b/circle.png: Too many levels of symbolic links"
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    root = tmp_path / "d"
+    images(root, *three_of("a", "b"), "c/0.png")
+
+    def refusing(folder):
+        if Path(folder).name == "c":
+            raise PermissionError(13, "Permission denied")
+        return actual(folder)
+
+    actual = os.scandir
+    monkeypatch.setattr(os, "scandir", refusing)  # the superuser may read everything
+    refused(root, r"has 1 entry that cannot be read:\n  c: Permission denied\n  Mend or remove them")
+    assert source(root, on_bad="skip").load().skipped == (
+        "c: Permission denied",
+        "c: a class folder without images",
+    )
 
 
 def test_official_splits_keep_their_examples_when_others_are_left_out(tmp_path):

@@ -115,6 +115,8 @@ def test_bad_files_need_no_second_decoding_to_be_left_out(root, cache, monkeypat
     with pytest.raises(DataError, match=r"1 of 10 image files that cannot be read:\n  a/2\.png: it is no image"):
         source(root).load()
     monkeypatch.setattr(image_cache, "decode", None)
+    with pytest.raises(DataError, match=r"1 of 10 image files"):
+        list(source(root).prepare())
     examples = source(root, on_bad="skip").load()
     assert examples.inputs[:, 0, 0, 0].tolist() == [10, 11, 13, 14, 200, 201, 202, 203, 204]
     assert len(kept(cache)) == 1

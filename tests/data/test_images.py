@@ -144,6 +144,12 @@ def test_the_first_frame_of_an_animation_counts(kind):
     assert decode(content, OWN)[:, 0, 0].tolist() == [255, 0, 0]
 
 
+def test_the_first_of_several_pictures_in_a_jpeg_counts():
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
+    got = decode(saved(frames[0], "MPO", save_all=True, append_images=frames[1:]), OWN)
+    assert np.abs(got[:, 8, 8].astype(int) - [255, 0, 0]).max() <= 2
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_exif_orientation_is_applied(orientation, kind):

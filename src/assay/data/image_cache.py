@@ -114,10 +114,31 @@ def examples(files: LabelledFiles, section: FolderData | CsvData) -> Examples:
         for _ in _made(order):
             pass
         if (cached := _opened(order)) is not None:
-            break
-    else:
-        raise DataError(f"The cache {order.folder} is removed again and again by another process. Try again later.")
-    images_NCHW, bad = cached
+            return _examples(files, section, *cached)
+    raise DataError(f"The cache {order.folder} is removed again and again by another process. Try again later.")
+
+
+def prepare(files: LabelledFiles, section: FolderData | CsvData) -> Iterator[Progress]:
+    """Make the cache unless it is there, telling how far it is, and check what `examples` will give.
+
+    Nothing is told if there is nothing to make. Leaving the iterator gives up.
+
+    Raises:
+        DataError: as `examples`.
+    """
+    yield from _made(_order(files, section))
+    examples(files, section)
+
+
+def fingerprint(files: LabelledFiles, section: FolderData | CsvData) -> str:
+    """See `assay.data.labelled_files.fingerprint`."""
+    order = _order(files, section)
+    return labelled_files.fingerprint(files, order.digests_N, order.form, section.on_bad)
+
+
+def _examples(
+    files: LabelledFiles, section: FolderData | CsvData, images_NCHW: NDArray[np.uint8], bad: dict[int, str]
+) -> Examples:
     if bad and section.on_bad == "error":
         raise _bad_files(files, bad, "Mend or remove them, or leave them out with data.on_bad: skip.")
     files = files.without(bad)
@@ -130,23 +151,6 @@ def examples(files: LabelledFiles, section: FolderData | CsvData) -> Examples:
         skipped=files.skipped,
         remarks=files.remarks,
     )
-
-
-def prepare(files: LabelledFiles, section: FolderData | CsvData) -> Iterator[Progress]:
-    """Make the cache unless it is there, telling how far it is; nothing is told if it is there.
-
-    Leaving the iterator gives up. Bad files are no error yet.
-
-    Raises:
-        DataError: as `examples`.
-    """
-    yield from _made(_order(files, section))
-
-
-def fingerprint(files: LabelledFiles, section: FolderData | CsvData) -> str:
-    """See `assay.data.labelled_files.fingerprint`."""
-    order = _order(files, section)
-    return labelled_files.fingerprint(files, order.digests_N, order.form, section.on_bad)
 
 
 def _order(files: LabelledFiles, section: FolderData | CsvData) -> _Order:

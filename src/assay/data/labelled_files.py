@@ -165,6 +165,11 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def counted(count: int, one: str, more: str) -> str:
+    """``1 row``, ``1,200 rows``."""
+    return f"{count:,} {one if count == 1 else more}"
+
+
 def printable(name: str) -> str:
     """A file's name as it may appear in messages and records: line breaks and what is no Unicode are escaped."""
     return name if name.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

@@ -21,7 +21,7 @@ import numpy as np
 
 from assay.data import image_cache
 from assay.data.image_cache import Progress
-from assay.data.labelled_files import LabelledFiles, complete, listed, printable, with_roles
+from assay.data.labelled_files import LabelledFiles, complete, counted, listed, printable, with_roles
 from assay.data.places import find
 from assay.data.source import Examples
 from assay.errors import DataError, shown
@@ -83,7 +83,7 @@ class CsvSource:
         lines = [_missing(row, root) for row in missing]
         if missing and self._section.on_bad == "error":
             raise DataError(
-                f"{what} names {len(missing):,} files that are not there:{listed(lines)}\n"
+                f"{what} names {counted(len(missing), 'file that is', 'files that are')} not there:{listed(lines)}\n"
                 "  Relative paths start at the table's folder. Mend the paths, or leave these rows out with "
                 "data.on_bad: skip."
             )
@@ -126,7 +126,9 @@ def _rows(text: str, root: Path, what: str) -> list[_Row]:
         raise DataError(f"{what}, line {reader.line_num}: {error}. Mend this line.") from None
     problems += _repeated(rows)
     if problems:
-        raise DataError(f"{what} has {len(problems):,} rows that break a rule:{listed(problems)}")
+        raise DataError(
+            f"{what} has {counted(len(problems), 'row that breaks', 'rows that break')} a rule:{listed(problems)}"
+        )
     if not rows:
         raise DataError(f"{what} has no rows below its header. Add a row with path and label for each image.")
     return rows

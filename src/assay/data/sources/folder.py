@@ -11,7 +11,7 @@ Shape key: N files.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from assay.data import image_cache
 from assay.data.image_cache import Progress
 from assay.data.images import EXTENSIONS
-from assay.data.labelled_files import LabelledFiles, complete, listed, named, printable, with_roles
+from assay.data.labelled_files import LabelledFiles, complete, counted, listed, named, printable, with_roles
 from assay.data.places import find
 from assay.data.source import Examples
 from assay.errors import DataError
@@ -131,19 +131,23 @@ def _beside_splits(survey: _Survey, split_folders: Collection[str]) -> list[str]
 def _check(
     survey: _Survey, rows: Sequence[_Row], stray: Sequence[str], empty: Sequence[str], what: str, *, skip: bool
 ) -> None:
+    if survey.unreadable and not skip:
+        raise DataError(
+            f"{what} has {counted(len(survey.unreadable), 'entry', 'entries')} that cannot be read:{listed(survey.reasons())}\n"
+            "  Mend or remove them, or leave them out with data.on_bad: skip."
+        )
     if not rows and not stray:
-        others = f" ({len(survey.others):,} other files, such as {survey.others[0]})" if survey.others else ""
+        others = (
+            f" ({counted(len(survey.others), 'other file', 'other files')}, such as {printable(survey.others[0])})"
+            if survey.others
+            else ""
+        )
         raise DataError(f"{what} has no images{others}. Each class's images belong into a folder of its own.")
     if stray:
         raise DataError(
             f"{what} has images outside the folders of classes:{listed([printable(path) for path in sorted(stray)])}\n"
             "  Each class's images belong into a folder of its own: <class>/ or train/<class>/. If train, val or test "
             "holds folders, it is a split, and every image must be in one of these."
-        )
-    if survey.unreadable and not skip:
-        raise DataError(
-            f"{what} has {len(survey.unreadable)} entries that cannot be read:{listed(survey.unreadable)}\n"
-            "  Mend or remove them, or leave them out with data.on_bad: skip."
         )
     if empty and not skip:
         raise DataError(
@@ -159,11 +163,8 @@ def _labelled(survey: _Survey, rows: Sequence[_Row], empty: Sequence[str], what:
     remarks = []
     if survey.others:
         names = named([printable(path) for path in sorted(survey.others)])
-        count = len(survey.others)
-        remarks.append(
-            f"{count:,} {'file is no image and was' if count == 1 else 'files are no images and were'} "
-            f"left out: {names}."
-        )
+        files_are = counted(len(survey.others), "file is no image and was", "files are no images and were")
+        remarks.append(f"{files_are} left out: {names}.")
     if survey.loops:
         remarks.append(f"Links that lead back to a folder above them were not followed: {named(survey.loops)}.")
     files = complete(
@@ -174,7 +175,7 @@ def _labelled(survey: _Survey, rows: Sequence[_Row], empty: Sequence[str], what:
             labels_N=np.array([label_of[name] for _, name, _ in rows], dtype=np.int64),
             classes=tuple(printable(name) for name in classes),
             splits_N=tuple(split for _, _, split in rows if split is not None),
-            skipped=(*survey.unreadable, *(f"{printable(path)}: a class folder without images" for path in empty)),
+            skipped=(*survey.reasons(), *(f"{printable(path)}: a class folder without images" for path in empty)),
             remarks=tuple(remarks),
         )
     )
@@ -190,14 +191,14 @@ class _Survey:
     Attributes:
         others: files that are no images.
         loops: links to a folder that they are in.
-        unreadable: entries that cannot be read, with reasons.
+        unreadable: reasons why entries cannot be read, by path.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.others: list[str] = []
         self.loops: list[str] = []
-        self.unreadable: list[str] = []
+        self.unreadable: dict[str, str] = {}
 
     def entries(self, folder: str) -> tuple[list[str], list[str]]:
         """Names of the folders, sorted, and paths of the files in a folder; hidden ones aside."""
@@ -208,10 +209,19 @@ class _Survey:
                 for entry in entries:
                     if entry.name.startswith(".") or entry.name.lower() in _LEFT_BEHIND:
                         continue
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    if _is(entry.is_dir):
+                        folders.append(entry.name)
+                    elif _is(entry.is_file) or not os.path.exists(entry.path):  # noqa: PTH110 - a link to nothing
+                        files.append(_joined(folder, entry.name))
+                    else:
+                        self.unreadable[_joined(folder, entry.name)] = "this is neither a file nor a folder"
         except OSError as error:
-            self.unreadable.append(f"{printable(folder or '.')}: {error.strerror or error}")
-        return sorted(folders), sorted(_joined(folder, name) for name in files)
+            self.unreadable[folder or "."] = error.strerror or str(error)
+        return sorted(folders), sorted(files)
+
+    def reasons(self) -> list[str]:
+        """A line for each unreadable entry."""
+        return [f"{printable(path)}: {reason}" for path, reason in self.unreadable.items()]
 
     def images_among(self, files: Sequence[str]) -> list[str]:
         """Those that are images by their extension; the others are noted."""
@@ -231,6 +241,13 @@ class _Survey:
         for name in folders:
             images += self.images_below(_joined(folder, name), above | {identity})
         return images
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _joined(folder: str, name: str) -> str:
