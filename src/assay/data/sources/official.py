@@ -91,7 +91,7 @@ def locate(release: Release, root: str) -> FoundFiles:
                 f"in {folder}:\n  {', '.join(missing)}\n  Put them there. Or {get[0].lower()}{get[1:]}"
             )
     own = expanded(root, "data.root")
-    places = [own.parent] if own.is_absolute() else [*data_folders(), Path.cwd()]
+    places = [own.parent] if own.is_absolute() else list(dict.fromkeys([*data_folders(), Path.cwd()]))
     raise DataError(
         f"Data source {release.name}: {release.title} was not found. Looked for {own.name} in:\n"
         + "".join(f"  {place}\n" for place in places)
