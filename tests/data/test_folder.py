@@ -1,6 +1,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -344,6 +346,19 @@ def test_the_fingerprint_follows_whatever_changes_the_examples(tmp_path):
 def test_how_examples_are_split_is_no_part_of_the_fingerprint(tmp_path):
     images(tmp_path / "d", *three_of("a", "b"))
     assert source(tmp_path / "d", validation=0.4).fingerprint() == source(tmp_path / "d").fingerprint()
+
+
+def test_asking_for_the_fingerprint_loads_no_training_framework(tmp_path):
+    images(tmp_path / "d", *three_of("a", "b"))
+    code = (
+        "import sys\n"
+        "from assay.data.load import source_fingerprint\n"
+        "from assay.recipe.schema import FolderData\n"
+        "source_fingerprint(FolderData(source='folder', root=sys.argv[1]))\n"
+        "print({'torch', 'sklearn', 'scipy'} & set(sys.modules))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "d")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 # --- real images ------------------------------------------------------------------------------------------------------

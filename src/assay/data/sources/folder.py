@@ -132,8 +132,9 @@ def _check(
     survey: _Survey, rows: Sequence[_Row], stray: Sequence[str], empty: Sequence[str], what: str, *, skip: bool
 ) -> None:
     if survey.unreadable and not skip:
+        entries = counted(len(survey.unreadable), "entry", "entries")
         raise DataError(
-            f"{what} has {counted(len(survey.unreadable), 'entry', 'entries')} that cannot be read:{listed(survey.reasons())}\n"
+            f"{what} has {entries} that cannot be read:{listed(survey.reasons())}\n"
             "  Mend or remove them, or leave them out with data.on_bad: skip."
         )
     if not rows and not stray:
