@@ -262,3 +262,29 @@ def test_what_is_erased_is_0_after_normalisation():
     erased = (batch[0] == 0).all(dim=1)
     assert (erased.sum(dim=(1, 2)) > 0).double().mean() > 0.9
     assert erased.double().mean() < 0.4
+
+
+WHOLE = {**ALONE, **MIXING, "everything": EVERYTHING, "both": {"mixup": 0.5, "cutmix": 1.0}}
+
+
+def on_device(keys, device, dtype=torch.float32):
+    augmentation, places = of_epoch(keys, dtype=dtype), np.arange(24)
+    x_BCHW = augmentation.images(IMAGES.to(device, copy=True), places)
+    x_BCHW = augmentation.normalised_images(x_BCHW.to(dtype), places)
+    return augmentation.mixed(x_BCHW, (torch.arange(24) % 4).to(device), places)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_everything_is_made_on_the_device_of_the_images(name):
+    """The meta device computes nothing, but refuses to work together with tensors of another device."""
+    x_BCHW, y_B = on_device(WHOLE[name], "meta")
+    assert x_BCHW.device.type == y_B.device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_gpu_gives_the_images_of_the_cpu(name):
+    (x_BCHW, y_B), (expected_BCHW, expected_B) = (on_device(WHOLE[name], device) for device in ("cuda", "cpu"))
+    different = (x_BCHW.cpu() - expected_BCHW).abs() > 1e-4 * expected_BCHW.abs().max()
+    assert different.double().mean() < 0.002  # positions half-way between two pixels may fall to the other one
+    torch.testing.assert_close(y_B.cpu(), expected_B)
