@@ -180,7 +180,7 @@ def _unpacked(path: Path) -> bytes:
     pieces = []
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
         try:
-            while piece := file.read(_BYTES_AT_ONCE):
+            while piece := file.read1(_BYTES_AT_ONCE):  # read would lose what came before an early end
                 pieces.append(piece)
         except EOFError:
             pass  # the records that are not there will be missed
