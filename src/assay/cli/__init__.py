@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from assay import __version__
+from assay.cli.data import data_command
 from assay.cli.inspect import inspect_command
 from assay.cli.list import list_command
 from assay.cli.report import report_command
@@ -43,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (run_command, report_command, list_command, inspect_command, schema_command):
+for command in (run_command, report_command, list_command, data_command, inspect_command, schema_command):
     cli.add_command(command)
 
 

@@ -19,12 +19,13 @@ CELL = 96
 """Pixels a side of an image on the sheet gets, at most."""
 ROWS_IN_A_COLUMN = 10
 """Rows before the next ones stand beside them."""
+NAME_WIDTH = 150
+"""Pixels for names, at most."""
 
 _GAP = 4
 _MARGIN = 10
 _TEXT = 13
 _LINE = 18
-_NAME_WIDTH = 150
 _PAPER, _INK, _SOFT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 _CHANNELS = {1: "L", 3: "RGB"}
 
@@ -75,6 +76,7 @@ def contact_sheet(
     note: str = "",
     cell: int = CELL,
     rows_in_a_column: int = ROWS_IN_A_COLUMN,
+    name_width: int = NAME_WIDTH,
     colours: int | None = None,
 ) -> bytes:
     """Draw a sheet.
@@ -85,6 +87,7 @@ def contact_sheet(
         note: a line below everything.
         cell: greatest side of an image, in pixels.
         rows_in_a_column: rows before the next ones stand beside them.
+        name_width: pixels for names, at most; longer ones are cut.
         colours: at most so many different ones, up to 256, which makes the file about a third as large.
 
     Returns:
@@ -92,7 +95,7 @@ def contact_sheet(
     """
     tiles = [[_tile(image_CHW, cell) for image_CHW in row.images] for row in rows]
     font = ImageFont.load_default(size=_TEXT)
-    measures = _measured(rows, tiles, font, bool(captions), bool(note), rows_in_a_column)
+    measures = _measured(rows, tiles, font, bool(captions), bool(note), rows_in_a_column, name_width)
     sheet = Image.new("RGB", measures.size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     cell_width, _ = measures.scale_cell
@@ -143,11 +146,12 @@ def _measured(
     captions: bool,
     note: bool,
     rows_in_a_column: int,
+    widest_name: int,
 ) -> _Measures:
     every = [tile for row_tiles in tiles for tile in row_tiles]
     lines = [line for row in rows for line in row.name.splitlines()]
     most_lines = max((len(row.name.splitlines()) for row in rows), default=0)
-    name_width = min(_NAME_WIDTH, max((int(font.getlength(_plain(line))) + 1 for line in lines), default=0))
+    name_width = min(widest_name, max((int(font.getlength(_plain(line))) + 1 for line in lines), default=0))
     return _Measures(
         scale_cell=(max(tile.width for tile in every), max(most_lines * _LINE, *(tile.height for tile in every))),
         images=max(len(row_tiles) for row_tiles in tiles),
