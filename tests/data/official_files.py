@@ -1,5 +1,6 @@
 """Small files in the layouts of the official releases, made for the tests of this folder."""
 
+import gzip
 import hashlib
 import io
 import struct
@@ -58,14 +59,14 @@ def write_mnist(folder, train=40, test=20, size=(6, 5)):
 
 
 def packed(files):
-    """A .tar.gz with these files, by name and content."""
+    """A .tar.gz with these files, by name and content; the same bytes whenever it is made."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0)
 
 
 def archived_release(archive, contents):

@@ -182,6 +182,8 @@ def _download_all(release: Release, folder: Path, progress: Progress | None) -> 
             try:
                 pooch.retrieve(address, "sha256:" + download.sha256, download.name, folder, downloader=get)
             except requests.RequestException as error:
+                if error.response is not None:
+                    error.response.close()  # pooch leaves the connection of a refused request open
                 raise _cannot_fetch(release, folder.parents[1], address, _reason(error)) from error
             except ValueError as error:  # so pooch says that the checksum is another
                 why = f"what came is not the official file: its SHA-256 is not {download.sha256}"

@@ -58,7 +58,8 @@ class FoundFiles:
         changed = [self.names[name] for name, content in self.contents().items() if content != "official"]
         if not changed:
             return ()
-        return (f"Not the official release of {self.release.title}: {', '.join(changed)} differ from it.",)
+        differ = "differs" if len(changed) == 1 else "differ"
+        return (f"Not the official release of {self.release.title}: {', '.join(changed)} {differ} from it.",)
 
 
 def find_release(release: Release, root: str) -> FoundFiles | None:
