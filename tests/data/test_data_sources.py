@@ -1,10 +1,13 @@
 import gzip
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from official_files import write_cifar10, write_mnist
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
@@ -29,9 +32,36 @@ def test_digits_are_those_of_scikit_learn_on_the_stated_grey_scale():
     assert examples.classes == tuple("0123456789")
 
 
-def test_digits_cannot_be_changed_by_one_run_for_the_next():
-    with pytest.raises(ValueError, match="read-only"):
-        load_source(DIGITS).inputs[0] = 0
+@pytest.mark.parametrize("section", [DIGITS, CIRCLES])
+def test_what_is_loaded_cannot_be_changed_by_one_run_for_the_next(section):
+    examples = load_source(section)
+    for array in (examples.inputs, examples.labels_N):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_the_same_examples_are_loaded_once_in_a_row(monkeypatch):
+    first = load_source(DIGITS)
+    monkeypatch.setattr(digits.DigitsSource, "load", lambda self: pytest.fail("read again"))
+    assert load_source(DIGITS.model_copy(update={"validation": 0.4, "fraction": 0.5, "normalize": "zca"})) is first
+    monkeypatch.undo()
+    monkeypatch.setattr(digits.DigitsSource, "fingerprint", lambda self: "another")
+    assert load_source(DIGITS) is not first
+
+
+def test_a_class_of_ones_own_is_asked_each_time():
+    section = UserData(source="own_sources:ForgetfulFingerprint", options={})
+    assert load_source(section) is not load_source(section)
+    load_source(section).inputs[0] = 0  # and what it gives is its own business
+
+
+def test_what_could_not_be_loaded_leaves_nothing_behind(monkeypatch):
+    load_source(CIRCLES)
+    monkeypatch.setattr(digits, "digits_file", lambda: Path("nowhere"))
+    with pytest.raises(FileNotFoundError):
+        load_source(DIGITS)
+    monkeypatch.undo()
+    assert load_source(CIRCLES).inputs.shape == (450, 2)
 
 
 def test_missing_digits_say_what_to_install(monkeypatch):
@@ -100,15 +130,21 @@ def test_fingerprints_tell_examples_apart_and_ignore_how_they_are_split():
         assert source_fingerprint(other) == source_fingerprint(section)
 
 
-def test_a_fingerprint_loads_neither_torch_nor_scikit_learn():
+def test_a_fingerprint_loads_neither_torch_nor_scikit_learn_nor_what_downloads(tmp_path):
+    write_cifar10(tmp_path / "cifar-10-batches-bin")
+    write_mnist(tmp_path / "mnist")
     code = (
         "import sys\n"
         "from assay.data.load import source_fingerprint\n"
-        "from assay.recipe.schema import CirclesData, DigitsData\n"
+        "from assay.recipe.schema import Cifar10Data, CirclesData, DigitsData, MnistData\n"
         "source_fingerprint(DigitsData(source='digits')); source_fingerprint(CirclesData(source='circles'))\n"
-        "print({'torch', 'sklearn', 'scipy'} & set(sys.modules))\n"
+        "source_fingerprint(Cifar10Data(source='cifar10')); source_fingerprint(MnistData(source='mnist'))\n"
+        "print({'torch', 'sklearn', 'scipy', 'PIL', 'pooch', 'requests'} & set(sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    folders = {"ASSAY_DATA": str(tmp_path), "ASSAY_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **folders}, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "set()"
 
 

@@ -25,12 +25,15 @@ def test_what_is_fit_comes_back_in_one_shape():
         labels_N=POINTS.labels_N.astype(np.uint8),
         classes=["no", "yes"],
         test_indices=np.array([3, 0], dtype=np.int32),
+        val_indices=np.array([5, 4], dtype=np.uint8),
     )
     examples = checked(given, "mine:Points")
     assert examples.labels_N.dtype == np.int64
     assert examples.classes == ("no", "yes")
     assert examples.test_indices is not None
     assert examples.test_indices.tolist() == [0, 3]
+    assert examples.val_indices is not None
+    assert examples.val_indices.tolist() == [4, 5]
     assert examples.input_shape == (2,)
 
 
@@ -56,6 +59,14 @@ def test_what_is_fit_comes_back_in_one_shape():
         ({"test_indices": np.array([0, 6])}, r"test_indices must be from 0 to 5, got 0 to 6\."),
         ({"test_indices": np.array([1, 1, 2])}, r"test_indices must differ, got 1 of them repeated\."),
         ({"test_indices": np.array([], dtype=int)}, r"non-empty list of whole numbers, got int64 of shape \(0,\)\."),
+        ({"val_indices": np.array([0, 6])}, r"val_indices must be from 0 to 5, got 0 to 6\."),
+        ({"val_indices": np.array([-1, 2])}, r"val_indices must be from 0 to 5, got -1 to 2\."),
+        ({"val_indices": np.array([2, 2])}, r"val_indices must differ, got 1 of them repeated\."),
+        ({"val_indices": np.array([])}, r"val_indices must be a non-empty list .*, got float64 of shape \(0,\)\."),
+        (
+            {"test_indices": np.array([5, 1, 3]), "val_indices": np.array([0, 3, 5])},
+            r"test_indices and val_indices must have nothing in common, got 2 shared, such as 3\.",
+        ),
         ({"test_indices": np.array([True] * 6)}, r"non-empty list of whole numbers, got bool of shape \(6,\)\."),
     ],
 )
