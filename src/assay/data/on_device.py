@@ -27,7 +27,7 @@ class RawExamples:
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             if inputs.nbytes <= _SHARE_OF_DEVICE * free:
-                self._resident = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
+                self._resident = torch.tensor(np.ascontiguousarray(inputs), device=device)  # inputs are read-only
 
     def take(self, positions_B: NDArray[np.int64]) -> Tensor:
         """A copy of the examples at these positions, (B, C, H, W) or (B, D), on the device."""
