@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def study(tmp_path):
         ({"device": 3}, "device must be a name such as auto, cpu or cuda, got 3."),
         ({"store": 5}, "store must be the path of a folder, got 5."),
         ({"store": ""}, "store must be the path of a folder, got ''."),
+        ({"data_dir": 5}, "data_dir must be the path of a folder, or None, got 5."),
+        ({"data_dir": ""}, "data_dir must be the path of a folder, or None, got ''."),
+        ({"data_dir": "/no/such/folder"}, "The data folder must be an existing folder, got /no/such/folder."),
         ({"fail_fast": "no"}, "fail_fast must be true or false, got 'no'."),
         ({"time_limit": "5"}, "The time limit must be above 0 and at most"),
         ({"time_limit": float("inf")}, "The time limit must be above 0 and at most"),
@@ -135,6 +139,22 @@ def test_own_classes_that_raise_are_named_with_the_line(elsewhere, tmp_path, moo
 
 def test_settings_accept_what_they_say():
     assert Settings(store="here", jobs=2, time_limit=5).time_limit == 5
+
+
+def test_data_are_found_in_the_folder_that_is_said_by_workers_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_DATA", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "data" / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        (folder / f"{name}.bin").write_bytes(b"".join(bytes([label]) + bytes(3072) for label in range(10)))
+    sections = {"data": {"source": "cifar10"}, "model": {"name": "mlp", "widths": []}, "train": {"epochs": 1}}
+    recipe = assay.Recipe.model_validate(sections)
+    with pytest.raises(assay.DataError, match="CIFAR-10 was not found"):
+        assay.run(recipe, store=tmp_path / "store")
+    results = assay.run(recipe, store=tmp_path / "store", data_dir=tmp_path / "data", executor="processes")
+    assert not results.failures.get("run")
+    assert os.environ["ASSAY_DATA"] == str(tmp_path / "data")
 
 
 def test_a_class_edited_between_two_studies_of_one_process_is_trained_as_it_is_now(tmp_path, monkeypatch):

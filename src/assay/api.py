@@ -189,6 +189,8 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
         if name not in names:
             raise InputError(f"run has no setting {name!r}. {did_you_mean(name, names)}")
     chosen = Settings(**settings)
+    if chosen.data_dir is not None:
+        use_data_folder(chosen.data_dir)  # a recipe's name below asks for its data
     if isinstance(study, Recipe):
         study = single_run(study, "run-" + fingerprint_of(study)[:8])
     if not isinstance(study, Study):
