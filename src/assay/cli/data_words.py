@@ -57,8 +57,11 @@ def print_findings(source: str, findings: Findings) -> None:
     )
     _print_pairs("Equal images", findings, findings.exact, "=")
     _print_pairs("Nearly equal images", findings, findings.near, "≈")
-    if not findings.near_complete:
-        click.echo("  There are so many that the rest was not compared.")
+    if findings.near_above:
+        click.echo(
+            f"  So many pairs are alike that only the most alike, above {findings.near_above:.3f}, are kept: images of "
+            "one kind, such as\n  drawings, are hard to tell from copies."
+        )
     large = sorted((cluster for cluster in findings.clusters if len(cluster) > 2), key=len, reverse=True)
     if large:
         click.echo(f"  {counted_commas(len(large), 'group')} of three or more; the largest has {len(large[0]):,}.")

@@ -25,7 +25,9 @@ ODD_ASPECT = 2.0
 """An image whose ratio of width to height is so many times the median one, or its inverse, loses half when cropped."""
 _PAIRED_GROUP = 50
 """Copies of one image of which each is paired with each; of more, each with the first."""
-MOST_NEAR_PAIRS = 200_000
+MOST_NEAR_PAIRS = 2_000
+"""Or a tenth of the images, if that is more. Where more pairs are nearly equal, as of handwritten ones, images are alike
+because they are of one kind and not because they are copies; then the most alike are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Findings:
         near: pairs of nearly equal ones, most alike first.
         clusters: positions of images that equal one another, nearly and by way of others.
         odd_aspects: positions of images of unusual shape.
-        near_complete: whether all pairs were compared; not if there were too many to keep.
+        near_above: similarity above which `near` holds every pair; 0 if it holds all that were found.
     """
 
     survey: Survey
@@ -57,7 +59,7 @@ class Findings:
     near: tuple[Pair, ...]
     clusters: tuple[tuple[int, ...], ...]
     odd_aspects: tuple[int, ...]
-    near_complete: bool = True
+    near_above: float = 0.0
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -136,17 +138,19 @@ def findings_of(survey: Survey, *, mirrored: bool = True) -> Generator[Step, Non
     single = np.array([at for at in range(len(survey.names_N)) if at not in copies], dtype=np.int64)
     group_of = {group[0]: group for group in groups}
     near: list[Pair] = []
-    complete = True
+    most = max(MOST_NEAR_PAIRS, len(survey.names_N) // 10)
+    above = 0.0
     for part in near_pairs(survey.thumbnails_NTT[single], mirrored=mirrored):
         for (first, second), similarity, by_mirror in zip(
             single[part.pairs_M2].tolist(), part.similarity_M.tolist(), part.mirrored_M.tolist(), strict=True
         ):
-            pair = Pair(first=first, second=second, similarity=similarity, mirrored=by_mirror, exact=False)
-            near += _with_copies(pair, group_of.get(first, [first]), group_of.get(second, [second]))
+            if similarity > above:
+                pair = Pair(first=first, second=second, similarity=similarity, mirrored=by_mirror, exact=False)
+                near += _with_copies(pair, group_of.get(first, [first]), group_of.get(second, [second]))
+        if len(near) > most:
+            above = sorted(pair.similarity for pair in near)[-most]
+            near = [pair for pair in near if pair.similarity > above]
         yield Step(doing="comparisons", done=part.done, total=1.0)
-        if len(near) > MOST_NEAR_PAIRS:
-            complete = False
-            break
     near.sort(key=lambda pair: (-pair.similarity, pair.first, pair.second))
     exact = [pair for group in groups for pair in _pairs_of_group(group)]
     return Findings(
@@ -155,7 +159,7 @@ def findings_of(survey: Survey, *, mirrored: bool = True) -> Generator[Step, Non
         near=tuple(near),
         clusters=tuple(map(tuple, clusters([*groups, *((pair.first, pair.second) for pair in near)]))),
         odd_aspects=_odd_aspects(survey),
-        near_complete=complete,
+        near_above=above,
     )
 
 
@@ -210,7 +214,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
         "counts": findings.counts(),
         "exact": pairs(findings.exact),
         "near": pairs(findings.near),
-        "near_complete": findings.near_complete,
+        "near_above": findings.near_above,
         "clusters": [[survey.names_N[member] for member in cluster] for cluster in findings.clusters],
         "imbalance": imbalance if np.isfinite(imbalance) else None,
         "absent": [{"split": split, "class": name} for split, name in findings.absent()],
