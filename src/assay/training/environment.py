@@ -12,7 +12,7 @@ import torch
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions and hardware as text: assay, python, torch, numpy, platform, cpu, cpu_instructions, device, gpu."""
+    """Versions and hardware as text: assay, python, torch, numpy, pillow, platform, cpu, cpu_instructions, device, gpu."""
     facts = {**_facts(), "device": device.type}
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
@@ -26,6 +26,7 @@ def _facts() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "pillow": version("pillow"),
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
