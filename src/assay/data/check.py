@@ -26,8 +26,8 @@ ODD_ASPECT = 2.0
 _PAIRED_GROUP = 50
 """Copies of one image of which each is paired with each; of more, each with the first."""
 MOST_NEAR_PAIRS = 2_000
-"""Or a tenth of the images, if that is more. Where more pairs are nearly equal, as of handwritten ones, images are alike
-because they are of one kind and not because they are copies; then the most alike are kept."""
+"""Or a tenth of the images, if that is more. Where more pairs are nearly equal, as of handwritten ones, images are
+alike because they are of one kind and not because they are copies; then the most alike are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ def findings_of(survey: Survey, *, mirrored: bool = True) -> Generator[Step, Non
                 near += _with_copies(pair, group_of.get(first, [first]), group_of.get(second, [second]))
         if len(near) > most:
             above = sorted(pair.similarity for pair in near)[-most]
-            near = [pair for pair in near if pair.similarity > above]
+            near = [pair for pair in near if pair.similarity > above] or near[:most]
         yield Step(doing="comparisons", done=part.done, total=1.0)
     near.sort(key=lambda pair: (-pair.similarity, pair.first, pair.second))
     exact = [pair for group in groups for pair in _pairs_of_group(group)]
