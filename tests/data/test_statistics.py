@@ -100,6 +100,25 @@ def test_neither_threads_nor_their_timing_show_and_only_a_few_files_are_at_work(
         np.testing.assert_array_equal(getattr(found.moments, name), getattr(expected.moments, name))
 
 
+def test_no_thread_runs_far_ahead_of_the_slowest(tmp_path, monkeypatch):
+    """What is read ahead waits to be merged in order, so it must not be much."""
+    monkeypatch.setattr(statistics, "_FILES_AT_ONCE", 1)
+    paths, _ = write_images(tmp_path, [(2, 2)] * 60)
+    lock, asked, ahead = threading.Lock(), [], []
+
+    def read_with_a_slow_first(content):
+        with lock:
+            asked.append(content)
+            first = len(asked) == 1
+        if first:
+            time.sleep(0.3)
+            ahead.append(len(asked) - 1)
+        return read(content)
+
+    assert moments_of_files(tmp_path, paths, read_with_a_slow_first, threads=2).count == 60
+    assert 1 <= ahead[0] <= 5
+
+
 def test_decoded_images_are_let_go(tmp_path, monkeypatch):
     monkeypatch.setattr(statistics, "_BYTES_AT_ONCE", 72)
     paths, _ = write_images(tmp_path, [(4, 6)] * 100)
