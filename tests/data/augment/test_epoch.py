@@ -88,34 +88,36 @@ def test_each_epoch_and_seed_draws_anew_and_a_seed_repeats_itself(name):
     assert not torch.equal(first, changed(of_epoch(ALONE[name], seed=2), range(24)))
 
 
+def streams_of(keys):
+    """The keys of all streams that an epoch's augmentation reads, by what they are for."""
+    streams = {}
+    real = epoch_module.Draws._stream
+
+    class Recorded(epoch_module.Draws):
+        def _stream(self, *parts):
+            streams[parts] = tuple(real(self, *parts).bit_generator.state["state"]["key"].tolist())
+            return real(self, *parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(epoch_module, "Draws", Recorded)
+        augmentation = of_epoch(keys)
+        augmentation.mixed(changed(augmentation, range(24)), torch.zeros(24, dtype=torch.int64), np.arange(24))
+    return streams
+
+
 @pytest.mark.parametrize("name", {**ALONE, **MIXING})
 def test_other_augmentations_do_not_disturb_what_is_drawn(name):
-    """Every number drawn for one augmentation alone is drawn for it beside all others, too."""
-
-    def drawn(keys):
-        numbers = {}
-        real = epoch_module.Draws._stream
-
-        class Recorded(epoch_module.Draws):
-            def _stream(self, *parts):
-                numbers[parts] = real(self, *parts).bit_generator.state["state"]["key"].tolist()
-                return real(self, *parts)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(epoch_module, "Draws", Recorded)
-            augmentation = of_epoch(keys)
-            x_BCHW = changed(augmentation, range(24))
-            augmentation.mixed(x_BCHW, torch.zeros(24, dtype=torch.int64), np.arange(24))
-        return numbers
-
+    """Whatever is drawn for one augmentation alone is drawn for it beside all others, too, and for no other."""
     keys = {**ALONE, **MIXING}[name]
-    alone, beside = drawn(keys), drawn({**EVERYTHING, "mixup": 1.0, "cutmix": 1.0, **keys} | without_clash(keys))
-    assert alone.items() <= beside.items()
-    assert not drawn({})
-
-
-def without_clash(keys):
-    return {"horizontal_flip": 0.0} if keys.get("alternating_flip") else {}
+    beside = {**EVERYTHING, **MIXING["mixup"], **MIXING["cutmix"], **keys}
+    beside |= {"horizontal_flip": 0.0} if "alternating_flip" in keys else {}
+    streams = streams_of(beside)
+    assert streams_of(keys).items() <= streams.items()
+    assert len(set(streams.values())) == len(streams)
+    for other, its_keys in {**ALONE, **MIXING}.items():
+        if {name, other} != {"crop_padding", "reflected"} and name != other:
+            assert not set(streams_of(keys).values()) & set(streams_of(its_keys).values())
+    assert not streams_of({})
 
 
 def test_nothing_on_leaves_images_and_labels_as_they_are():
