@@ -12,6 +12,7 @@ import numpy as np
 from assay.metrics.catalogue import CATALOGUE, Metric
 from assay.reports.confusions import confusions
 from assay.reports.curves import curves
+from assay.reports.data import data_section
 from assay.reports.evidence import ArmEvidence, Evidence, gather
 from assay.reports.page import (
     ArmEntry,
@@ -27,6 +28,7 @@ from assay.reports.page import (
     Totals,
 )
 from assay.reports.verdicts import claim_entry, lead, method_sentences, shown_source, study_command
+from assay.reports.words import value_text
 from assay.studies.arms import Arm
 from assay.studies.intervals import student_interval
 from assay.studies.results import StudyResults
@@ -85,6 +87,7 @@ def page_of(evidence: Evidence) -> Page:
         curves=curves(evidence, metrics),
         distributions=tuple(_distribution(evidence, metric, MOST_DOTS // len(metrics)) for metric in metrics),
         confusions=confusions(evidence),
+        data=data_section(evidence),
         common=common,
         varied=varied,
         examples=_examples(evidence),
@@ -160,21 +163,6 @@ def changes_of(arm: Arm) -> tuple[Setting, ...]:
     """What an arm changes, its own seeds included."""
     changes = tuple(Setting(key=key, value=value_text(value)) for key, value in arm.changes.items())
     return (*changes, Setting(key="seeds_from", value=str(arm.first_seed))) if arm.first_seed else changes
-
-
-def value_text(value: Any) -> str:
-    """A recipe value as a reader would write it in a study file."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return text if float(text := f"{value:g}") == value else repr(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {value_text(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(value_text(part) for part in value) + "]"
-    return str(value)
 
 
 def _distribution(evidence: Evidence, metric: Metric, most_dots: int) -> Distribution:

@@ -201,6 +201,64 @@ class Confusions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitSize:
+    """How many examples a split has, and how many its smallest and largest class."""
+
+    split: str
+    examples: int
+    fewest: int
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassCount:
+    """Examples of a class, by split in the order of `DataEntry.splits`."""
+
+    name: str
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataEntry:
+    """The data that some arms were trained on."""
+
+    arms: tuple[str, ...]
+    source: str
+    shape: str
+    splits: tuple[SplitSize, ...]
+    classes: tuple[ClassCount, ...]
+    """The first of them."""
+    classes_in_all: int
+    skipped: tuple[str, ...]
+    """The first examples left out, with reasons."""
+    skipped_in_all: int
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentedSheet:
+    """A picture of images beside what augmentation made of them."""
+
+    arms: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    """What is switched on, and how."""
+    seed: int
+    uri: str
+    """``data:image/png;base64,…``"""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection:
+    """Both are empty for runs that kept neither facts nor pictures."""
+
+    entries: tuple[DataEntry, ...]
+    sheets: tuple[AugmentedSheet, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunEntry:
     """One stored run. ``values`` stand in the order of `Page.run_metrics`."""
 
@@ -264,6 +322,7 @@ class Page:
     curves: Curves
     distributions: tuple[Distribution, ...]
     confusions: Confusions
+    data: DataSection
     common: tuple[Setting, ...]
     """Recipe settings that all arms share."""
     varied: tuple[str, ...]

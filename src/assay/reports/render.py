@@ -1,8 +1,9 @@
 """Sets a `Page` as one HTML file that needs nothing else and can load nothing else.
 
-The file's content security policy forbids everything but its own style sheet and script, each admitted by its SHA-256.
-So there are no ``style`` attributes, no handlers in attributes, and nothing a name could smuggle in would run. Every
-string of the page is escaped: by Jinja in text and attributes, by `embedded_json` in data for the script.
+The file's content security policy forbids everything but its own style sheet and script, each admitted by its SHA-256,
+and, where there are pictures, those written into the page itself (``img-src data:``), which can neither load nor run
+anything. So there are no ``style`` attributes, no handlers in attributes, and nothing a name could smuggle in would
+run. Every string of the page is escaped: by Jinja in text and attributes, by `embedded_json` in data for the script.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def render(page: Page) -> str:
             script=Markup(script),
             policy=(
                 f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-                "base-uri 'none'; form-action 'none'"
+                f"{'img-src data:; ' if page.data.sheets else ''}base-uri 'none'; form-action 'none'"
             ),
         )
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from assay.metrics.catalogue import Metric
 
@@ -169,3 +171,18 @@ def capital(text: str) -> str:
 def date(text: str) -> str:
     """An ISO 8601 time in UTC for people: ``2026-03-01 10:07:00 UTC``; any other text as it is."""
     return re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)$", r"\1 \2 UTC", text)
+
+
+def value_text(value: Any) -> str:
+    """A recipe value as a reader would write it in a study file."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return text if float(text := f"{value:g}") == value else repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {value_text(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(value_text(part) for part in value) + "]"
+    return str(value)

@@ -4,9 +4,10 @@ Widths are percentages, so that a chart fits a phone and a desktop alike without
 points cannot be percentages, lie in an inner drawing that is stretched. Every mark carries its values as a title.
 """
 
+from assay.reports.charts.bars import bar
 from assay.reports.charts.curves import curve_chart
 from assay.reports.charts.distribution import distribution_axis, distribution_row
 from assay.reports.charts.forest import forest
 from assay.reports.charts.matrix import matrix
 
-__all__ = ["curve_chart", "distribution_axis", "distribution_row", "forest", "matrix"]
+__all__ = ["bar", "curve_chart", "distribution_axis", "distribution_row", "forest", "matrix"]
