@@ -119,3 +119,19 @@ def test_each_epoch_draws_anew_and_a_seed_repeats_itself():
     assert not torch.equal(first, second)
     assert torch.equal(first, epochs(0)[0])
     assert not torch.equal(first, epochs(1)[0])
+
+
+def test_a_batch_worked_through_in_parts_is_the_same(monkeypatch):
+    images_NCHW, labels_N = images()
+    augment = Augment(crop_padding=2, rotation=20.0, contrast=0.3, noise=0.1, erasing=0.5, mixup=1.0, cutmix=1.0)
+    split, _ = split_of(images_NCHW, labels_N, "channel")
+
+    def first_batch():
+        return next(training_batches(split, augment, classes=4, batch_size=23, epochs=1, seed=0))
+
+    x_BCHW, y_BK = first_batch()
+    monkeypatch.setattr(batches, "_VALUES_AT_ONCE", 1)
+    monkeypatch.setattr(batches, "_FEWEST_AT_ONCE", 5)
+    parts_BCHW, parts_BK = first_batch()
+    assert torch.equal(parts_BCHW, x_BCHW)
+    assert torch.equal(parts_BK, y_BK)
