@@ -17,10 +17,10 @@ def test_the_table_of_classic_lenet5_is_the_one_of_the_textbook():
     assert table == {
         "conv1": ("Conv2d", (6, 28, 28), 156, 117_600),
         "conv1_activation": ("Tanh", (6, 28, 28), 0, 0),
-        "pool1": ("MaxPool2d", (6, 14, 14), 0, 0),
+        "pool1": ("MaxPool2x2", (6, 14, 14), 0, 0),
         "conv2": ("Conv2d", (16, 10, 10), 2_416, 240_000),
         "conv2_activation": ("Tanh", (16, 10, 10), 0, 0),
-        "pool2": ("MaxPool2d", (16, 5, 5), 0, 0),
+        "pool2": ("MaxPool2x2", (16, 5, 5), 0, 0),
         "flatten": ("Flatten", (400,), 0, 0),
         "linear1": ("Linear", (120,), 48_120, 48_000),
         "linear1_activation": ("Tanh", (120,), 0, 0),

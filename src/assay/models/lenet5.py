@@ -11,6 +11,7 @@ from torch import nn
 
 from assay.errors import InvalidValueError
 from assay.models.layers import Dropout, activation_layer, norm_layer
+from assay.models.pooling import MaxPool2x2
 from assay.recipe.schema import LeNet5Model
 
 SMALLEST_SIDE = 4
@@ -45,7 +46,7 @@ class LeNet5(nn.Sequential):
             padding = (_padding(height, paper_side), _padding(width, paper_side))
             self.add_module(f"conv{number}", nn.Conv2d(channels, maps, _KERNEL, padding=padding))
             self._add_norm_and_activation(section, f"conv{number}", maps, image=True)
-            self.add_module(f"pool{number}", nn.MaxPool2d(2))
+            self.add_module(f"pool{number}", MaxPool2x2())
             height, width = (
                 (side + 2 * p - _KERNEL + 1) // 2 for side, p in zip((height, width), padding, strict=True)
             )
