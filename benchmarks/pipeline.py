@@ -4,8 +4,8 @@
 
 The peer, measured in every round beside assay, is the script most people write: a torchvision data set of PIL images,
 RandomCrop(32, padding=4), RandomHorizontalFlip, ToTensor, Normalize, and a DataLoader with shuffling, at whichever of
-0, 1, 2, … worker processes is best; it trains on all cores. Goals: augmentation alone at least 40 times its loader, on
-one thread; two single-threaded runs of assay side by side together at least 3 times its training.
+0, 1, 2, … worker processes is best, with all cores. assay uses them by running side by side, one thread each, as its
+workers do. Goals: augmentation alone at least 40 times the loader; training at least 3 times the script.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from assay.training.prepare import prepare_data
 from assay.training.run import run_recipe
 
 BATCH = 128
+ASSAY_SECONDS = 5.0
 PEER_SECONDS = 8.0
 """How long the peer is timed: its rate is steady after the workers have started."""
 
@@ -119,17 +120,14 @@ def peer_training(data: ImagesInMemory, workers: int) -> float:
     return rate(steps(), int, PEER_SECONDS)
 
 
-def assay_loading() -> float:
-    """Augmented, normalised batches of two epochs, on one thread, through what training itself reads."""
-    threads = torch.get_num_threads()
+def assay_loading(seed: int) -> float:
+    """Augmented, normalised batches on one thread, through what training itself reads."""
     torch.set_num_threads(1)
-    data = prepare_data(RECIPE, torch.device("cpu"))
+    data = prepare_data(RECIPE.at_seed(seed), torch.device("cpu"))
     batches = training_batches(
-        data.splits["train"], RECIPE.augment, classes=10, batch_size=BATCH, epochs=6, seed=RECIPE.seed
+        data.splits["train"], RECIPE.augment, classes=10, batch_size=BATCH, epochs=1000, seed=seed
     )
-    found = rate(batches, lambda batch: len(batch[1]), PEER_SECONDS)
-    torch.set_num_threads(threads)
-    return found
+    return rate(batches, lambda batch: len(batch[1]), ASSAY_SECONDS)
 
 
 def assay_run(seed: int) -> float:
@@ -138,11 +136,6 @@ def assay_run(seed: int) -> float:
     seconds = run.record.metrics["seconds"]
     assert seconds is not None
     return run.record.examples["train"] * RECIPE.train.epochs / seconds
-
-
-def assay_training(pool: ProcessPoolExecutor, seed: int) -> float:
-    """Two single-threaded runs side by side, together."""
-    return sum(pool.map(assay_run, [seed, seed + 1]))
 
 
 def show(what: str, rates: list[float], peer: list[float]) -> None:
@@ -164,22 +157,25 @@ def main() -> None:
     print(describe("torchvision", "pillow"))
     data = peer_data()
     workers = range((os.cpu_count() or 1) + 1)
-    own: dict[str, list[float]] = {"loading": [], "training": []}
+    own: dict[str, list[float]] = {"one": [], "loading": [], "training": []}
     peer: dict[str, list[float]] = {"loading": [], "training": []}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        list(pool.map(time.sleep, [0.1, 0.1]))
+        list(pool.map(assay_run, [1000, 1001]))  # every worker has imported what it needs, and met the data
         for number in range(asked.rounds):
-            own["loading"].append(assay_loading())
-            own["training"].append(assay_training(pool, 2 * number))
+            seeds = [2 * number, 2 * number + 1]
+            own["one"] += list(pool.map(assay_loading, seeds[:1]))
+            own["loading"].append(sum(pool.map(assay_loading, seeds)))
+            own["training"].append(sum(pool.map(assay_run, seeds)))
             for name, measure in (("loading", peer_loading), ("training", peer_training)):
                 by_workers = {count: measure(data, count) for count in workers}
                 best = max(by_workers, key=by_workers.__getitem__)
                 peer[name].append(by_workers[best])
                 print(f"  round {number + 1}, peer, {name}: best with {best} workers, {by_workers[best]:,.0f} images/s")
     print(f"{asked.rounds} rounds, batches of {BATCH}; images per second: median (least to most)")
-    show("flip, crop and normalise alone, one thread", own["loading"], peer["loading"])
+    show("flip, crop and normalise: one thread", own["one"], peer["loading"])
+    show("  two side by side, together", own["loading"], peer["loading"])
     show("  peer: DataLoader and transforms", peer["loading"], peer["loading"])
-    show("LeNet-5, two single-threaded runs together", own["training"], peer["training"])
+    show("LeNet-5: two runs side by side, together", own["training"], peer["training"])
     show("  peer: the script, all cores", peer["training"], peer["training"])
 
 
