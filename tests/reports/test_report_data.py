@@ -83,6 +83,14 @@ def test_arms_with_the_same_data_stand_together() -> None:
     assert second.splits[0].examples == 23
 
 
+def test_folders_are_told_apart_by_their_names() -> None:
+    folder = {**FACTS, "source": "folder"}
+    data = {"source": "folder", "root": "/photos/birds", "size": 8}
+    arms = {"a": {"data": data}, "b": {"data": {**data, "root": "photos/trees/"}}}
+    page = page_of_runs(arms, facts={"a": folder, "b": folder})
+    assert [entry.source for entry in page.data.entries] == ["folder birds", "folder trees"]
+
+
 def test_runs_that_kept_no_facts_have_no_section() -> None:
     page = page_of_runs({"a": {}, "b": {"train.epochs": 9}}, facts={"a": {}, "b": {}})
     assert page.data.entries == ()

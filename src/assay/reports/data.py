@@ -49,7 +49,7 @@ def data_section(evidence: Evidence) -> DataSection:
     groups: dict[str, list[ArmEvidence]] = {}
     for arm in arms:
         record = arm.runs[0].record
-        groups.setdefault(_key([record.data, record.classes]), []).append(arm)
+        groups.setdefault(_key([_name_of(record), record.data, record.classes]), []).append(arm)
     entries = [_entry(of[0].runs[0].record, tuple(arm.name for arm in of)) for of in groups.values()]
     sheets, more_sheets = _sheets(evidence, arms)
     remarks = []
@@ -71,7 +71,7 @@ def _entry(record: RunRecord, arms: tuple[str, ...]) -> DataEntry:
     ]
     return DataEntry(
         arms=arms,
-        source=str(data.get("source", "")),
+        source=_name_of(record),
         shape=_shape(data.get("shape", ())),
         splits=tuple(_split_size(split, of) for split, of in counts.items()),
         classes=tuple(classes) if counts else (),
@@ -146,6 +146,15 @@ def _png_size(content: bytes) -> tuple[int, int] | None:
         return None
     signature, _, kind, width, height = _PNG.unpack_from(content)
     return (width, height) if signature == _SIGNATURE and kind == b"IHDR" and width and height else None
+
+
+def _name_of(record: RunRecord) -> str:
+    """The source; of a folder or a table its own name too."""
+    section = record.recipe.get("data", {})
+    source = str(record.data.get("source", ""))
+    place = section.get({"folder": "root", "csv": "file"}.get(source, ""), "")
+    name = str(place).replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return f"{source} {name}" if name else source
 
 
 def _key(facts: Any) -> str:
