@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import assay
-from assay.api import Settings
+from assay.api import Settings, start
+from assay.studies.events import RunFinished, StudyEnded
 
 STUDY = """\
 base:
@@ -177,3 +179,46 @@ def test_a_class_edited_between_two_studies_of_one_process_is_trained_as_it_is_n
         parameters.append(results.runs["own"][0].record.parameters)
     sys.modules.pop("edited_nets")
     assert parameters == [3 * 2 + 3 + 2 * 3 + 2, 5 * 2 + 5 + 2 * 5 + 2]
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_a_run_whose_data_changed_during_the_study_is_not_kept(tmp_path, monkeypatch, executor):
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(5):
+            grey_image(tmp_path / "images" / name / f"{number}.pgm", number)
+    study = assay.Study(
+        question="Changed?",
+        base={
+            "data": {"source": "folder", "root": str(tmp_path / "images")},
+            "model": {"name": "mlp", "widths": []},
+            "train": {"epochs": 1},
+        },
+        arms={"only": {}},
+        seeds={"at_least": 3, "at_most": 3},
+    )
+    finished = []
+    for event in start(study, Settings(store=tmp_path / "store", executor=executor, jobs=1, device="cpu")):
+        if isinstance(event, RunFinished):
+            finished.append(event.trial.seed)
+            grey_image(tmp_path / "images" / "a" / "0.pgm", 200)
+        elif isinstance(event, StudyEnded):
+            results = event.results
+    assert finished == [0]
+    assert [failure.message for failure in results.failures["only"].values()] == [
+        f"returned run {name}, where run {results.fingerprints['only'][seed]} was asked for; nothing was kept. If its "
+        "data have changed since the study began, run it again."
+        for seed, name in enumerate(assay.api.fingerprints_of(study_now(study), 3)["only"].values())
+        if seed
+    ]
+
+
+def grey_image(path, level):
+    path.write_bytes(b"P5 4 4 255\n" + np.full(16, level, dtype=np.uint8).tobytes())
+
+
+def study_now(study):
+    """The study, when what was remembered of its data is forgotten."""
+    assay.api._forget_fingerprints()
+    return study

@@ -192,6 +192,7 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
     if chosen.data_dir is not None:
         use_data_folder(chosen.data_dir)  # a recipe's name below asks for its data
     if isinstance(study, Recipe):
+        _forget_fingerprints()
         study = single_run(study, "run-" + fingerprint_of(study)[:8])
     if not isinstance(study, Study):
         raise InputError(f"run needs a Study or a Recipe, got {shown(study)}. Read a file with assay.load(path).")
@@ -203,8 +204,7 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
 
 def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
     """The same as `run`, one event at a time; leave the loop to stop. What was finished by then is kept."""
-    _data_fingerprint.cache_clear()  # files may have changed since this process conducted its last study
-    _source_hash.cache_clear()
+    _forget_fingerprints()
     if settings.data_dir is not None:
         use_data_folder(settings.data_dir)
     store = FolderStore(Path(settings.store))
@@ -248,12 +248,20 @@ def fingerprints_of(study: Study, seeds: int) -> dict[str, dict[int, str]]:
 
 def fingerprint_of(recipe: Recipe) -> str:
     """The fingerprint of a recipe: of its keys, its data set, and the user's own classes in it."""
-    sources = {path: _source_hash(path) for path in user_paths(recipe)}
-    return fingerprint(recipe, _data_fingerprint(recipe.data.model_dump_json()), sources)
+    return fingerprint(recipe, _data_fingerprint(recipe.data.model_dump_json()), _sources(recipe))
 
 
-@functools.lru_cache(maxsize=1024)
-def _data_fingerprint(data_json: str) -> str:
+def _sources(recipe: Recipe) -> dict[str, str]:
+    return {path: _source_hash(path) for path in user_paths(recipe)}
+
+
+def _forget_fingerprints() -> None:
+    """Files may have changed since this process conducted its last study, or lie in another folder now."""
+    _data_fingerprint.cache_clear()
+    _source_hash.cache_clear()
+
+
+def _data_fingerprint_now(data_json: str) -> str:
     from assay.data.load import source_fingerprint
 
     data = Recipe.model_validate_json(f'{{"data": {data_json}, "model": {{"name": "mlp"}}}}').data
@@ -261,6 +269,7 @@ def _data_fingerprint(data_json: str) -> str:
         return source_fingerprint(data)
 
 
+_data_fingerprint = functools.lru_cache(maxsize=1024)(_data_fingerprint_now)
 _source_hash = functools.lru_cache(maxsize=256)(source_hash)
 
 
@@ -272,7 +281,10 @@ def run_trial(recipe: Recipe, *, device: str) -> Run:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return run_recipe(recipe, fingerprint=fingerprint_of(recipe), device=device)
+    # A worker trains many runs. One whose data have changed since the study began gets another name than was asked for,
+    # and so is refused, rather than kept as what it is not.
+    name = fingerprint(recipe, _data_fingerprint_now(recipe.data.model_dump_json()), _sources(recipe))
+    return run_recipe(recipe, fingerprint=name, device=device)
 
 
 def make_executor(study: Study, settings: Settings) -> Executor:

@@ -316,6 +316,8 @@ class _Conductor:
 def _checked(run: Run, trial: Trial) -> Run:
     if run.fingerprint != trial.fingerprint:
         raise TrialFailedError(
-            "raised", f"returned run {run.fingerprint}, where run {trial.fingerprint} was asked for; nothing was kept."
+            "raised",
+            f"returned run {run.fingerprint}, where run {trial.fingerprint} was asked for; nothing was kept. If its "
+            "data have changed since the study began, run it again.",
         )
     return run
