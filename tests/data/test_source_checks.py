@@ -1,8 +1,11 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from assay.data.on_device import RawExamples
 from assay.data.source import DataSource, Examples, checked
 from assay.errors import DataError
 
@@ -90,3 +93,35 @@ def test_a_class_need_not_inherit_to_be_a_data_source():
 
     assert isinstance(Own(), DataSource)
     assert not isinstance(object(), DataSource)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "dtype"),
+    [
+        ((2**12, 2**10), (0, 1), np.float32),
+        ((2**12, 2**10), (1, 0), np.float32),
+        ((2**12, 16, 32, 4), (0, 3, 1, 2), np.uint8),
+    ],
+    ids=["points", "points by feature", "images with colours last"],
+)
+def test_memory_mapped_inputs_are_checked_and_taken_without_reading_all_of_them(tmp_path, shape, axes, dtype):
+    kept = np.lib.format.open_memmap(tmp_path / "kept.npy", mode="w+", dtype=dtype, shape=shape)
+    inputs = kept.transpose(axes)
+    inputs[3] = 7
+    examples = Examples(inputs=inputs, labels_N=np.arange(len(inputs)) % 2, classes=("no", "yes"))
+    tracemalloc.start()
+    raw = RawExamples(checked(examples, "mine:Points").inputs, torch.device("cpu"))
+    taken = raw.take(np.array([3, 1]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken.is_contiguous()
+    assert [float(part.mean()) for part in taken.float()] == [7.0, 0.0]
+    assert peak < 3 * 2**20  # the inputs are 16 MiB of features, or 8 MiB of pixels
+
+
+def test_points_that_are_not_finite_are_found_wherever_they_are(monkeypatch):
+    monkeypatch.setattr("assay.data.source._VALUES_AT_ONCE", 4)
+    points = np.ones((6, 2), dtype=np.float32)
+    points[3, 1] = points[5, 0] = np.inf
+    with pytest.raises(DataError, match="got inf in example 3, feature 1, and 1 more"):
+        checked(replace(POINTS, inputs=points), "mine:Points")

@@ -33,7 +33,11 @@ class RawExamples:
         """A copy of the examples at these positions, (B, C, H, W) or (B, D), on the device."""
         if self._resident is not None:
             return self._resident.index_select(0, torch.from_numpy(positions_B).to(self._device))
-        taken = torch.from_numpy(np.take(self._inputs, positions_B, axis=0))
+        if self._inputs.flags.c_contiguous:
+            found = np.take(self._inputs, positions_B, axis=0)
+        else:  # of which np.take would copy the whole
+            found = np.ascontiguousarray(self._inputs[positions_B])
+        taken = torch.from_numpy(found)
         return taken if self._device.type == "cpu" else taken.pin_memory().to(self._device, non_blocking=True)
 
 

@@ -1,6 +1,6 @@
 """What a data source is, and what is checked of it.
 
-Shape key: N examples, C channels, H height, W width, D features.
+Shape key: N examples, R of them in a part, C channels, H height, W width, D features.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from assay.errors import DataError, shown
 from assay.records import Array
 
 _NAMES_SHOWN = 5
+_VALUES_AT_ONCE = 2**19
+"""Features looked at together, as there may be more than memory holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class DataSource(Protocol):
 
 
 def checked(examples: Examples, source: str) -> Examples:
-    """The same examples with int64 labels and indices and contiguous inputs, or an error saying what is unfit.
+    """The same examples with int64 labels and indices, or an error saying what is unfit.
 
     Raises:
         DataError: a shape, type, label, class name or index breaks a rule of `Examples`.
@@ -98,14 +100,26 @@ def _checked_inputs(inputs: Array, source: str) -> Array:
     if 0 in inputs.shape:
         raise DataError(f"Data source {source}: inputs must not be empty, got shape {inputs.shape}.")
     if inputs.ndim == 2:
-        bad_ND = ~np.isfinite(inputs)
-        if bad_ND.any():
-            row, column = (int(position) for position in np.argwhere(bad_ND)[0])
-            raise DataError(
-                f"Data source {source}: features must be finite, got {inputs[row, column]} in example {row}, feature "
-                f"{column}, and {int(bad_ND.sum()) - 1} more. Fill in or drop such examples first."
-            )
-    return np.ascontiguousarray(inputs)
+        _check_finite(inputs, source)
+    # What is memory-mapped in another order is taken in that order, batch by batch: a copy may not fit into memory.
+    return np.asarray(inputs) if isinstance(inputs, np.memmap) else np.ascontiguousarray(inputs)
+
+
+def _check_finite(inputs_ND: Array, source: str) -> None:
+    first: tuple[int, int] | None = None
+    bad = 0
+    rows = max(1, _VALUES_AT_ONCE // inputs_ND.shape[1])
+    for start in range(0, len(inputs_ND), rows):
+        bad_RD = ~np.isfinite(inputs_ND[start : start + rows])
+        if first is None and bad_RD.any():
+            row, first_column = np.argwhere(bad_RD)[0]
+            first = start + int(row), int(first_column)
+        bad += int(bad_RD.sum())
+    if first is not None:
+        raise DataError(
+            f"Data source {source}: features must be finite, got {inputs_ND[first]} in example {first[0]}, feature "
+            f"{first[1]}, and {bad - 1} more. Fill in or drop such examples first."
+        )
 
 
 def _checked_classes(classes: Sequence[str], source: str) -> tuple[str, ...]:
