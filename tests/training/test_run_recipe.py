@@ -341,3 +341,8 @@ def test_the_layer_table_of_a_recipe_is_that_of_its_data():
     rows = model_anatomy(recipe(model={"name": "lenet5"})).rows
     assert rows[0].output_shape == (6, 8, 8)
     assert rows[-1].output_shape == (10,)
+
+
+def test_the_layer_table_takes_inputs_as_they_are_normalised():
+    with pytest.raises(InputError, match=r"lenet5 needs images .* got inputs of shape \(64,\)"):
+        model_anatomy(recipe(model={"name": "lenet5"}, data={"source": "digits", "normalize": "pca"}))

@@ -10,6 +10,7 @@ Shape key: N examples, C channels (or features), H height, W width, D values of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +102,7 @@ def fit(inputs: Array, train_N: NDArray[np.int64], kind: Normalize, epsilon: flo
         "normalize": kind,
         "input": "image" if image else "points",
         "shape": list(shape),
-        "output_shape": list(shape),
+        "output_shape": list(output_shape(shape, kind)),
         "divide_by": divide_by,
         "constant": [],
         "remarks": [],
@@ -125,6 +126,11 @@ def fit(inputs: Array, train_N: NDArray[np.int64], kind: Normalize, epsilon: flo
             "and are 0 to the network."
         ]
     return _with_values(facts, {name: at.reshape(shape) for name, at in _standard(moments, divide_by).items()})
+
+
+def output_shape(shape: tuple[int, ...], kind: Normalize) -> tuple[int, ...]:
+    """Shape of one input as the network gets it, from that of a raw one: ``pca`` makes a row of features of it."""
+    return (math.prod(shape),) if kind == "pca" else shape
 
 
 def apply(preprocessing: Preprocessing, raw: Array, dtype: DTypeLike = np.float32) -> Array:
@@ -171,8 +177,6 @@ def _whitened(facts: dict[str, Any], inputs: Array, train_N: NDArray[np.int64], 
     found = covariance(parts_of(inputs, train_N, values * max(values, 1024)))
     divide_by = facts["divide_by"]
     facts = {**facts, "epsilon": epsilon}
-    if facts["normalize"] == "pca":
-        facts["output_shape"] = [values]
     if len(train_N) <= values:
         facts["remarks"] = [
             f"Whitening was fitted on {len(train_N)} training examples of {values} values each: they have no variance "
