@@ -224,13 +224,15 @@ def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
 
 
 def _reading_ahead(study: Study) -> Generator[Event, None, None]:
-    """Decode the folders of images that a study trains on, before the first run would have to."""
+    """Decode the folders of images that a study trains on, before the first run would have to, and check them."""
+    from assay.data.demands import check_demands
     from assay.data.load import read_ahead
 
     sections = {arm.recipe.data.model_dump_json(): arm.recipe.data for arm in study.arms}
     for data in sections.values():
         for step in read_ahead(data):
             yield DataRead(source=data.source, done=step.done, total=step.total, waiting=step.waiting)
+    check_demands(arm.recipe for arm in study.arms)
 
 
 def study_user_paths(study: Study) -> tuple[str, ...]:

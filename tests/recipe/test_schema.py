@@ -52,6 +52,13 @@ def recipe(**sections: Any) -> Recipe:
         ({"seed": -1}, "seed must be at least 0, got -1."),
         ({"seed": 2**32}, "seed must be less than 4,294,967,296, got 4294967296."),
         ({"model": {"name": "lenet5"}, "data": {"source": "circles"}}, "model.name lenet5 needs images"),
+        *(
+            (
+                {"data": {"source": "folder", "root": "photos", "size": size}},
+                f"data.size must be one whole number, or [height, width], from 1 to 4,096, got {size!r}.",
+            )
+            for size in (0, 5000, 16.0, "16", True, [16], [16, 0], [16, 16, 3], {"height": 16})
+        ),
         (
             {"model": {"name": "mlp", "norm": "batch"}, "train": {"batch_size": 1}},
             "train.batch_size must be at least 2",

@@ -105,6 +105,11 @@ def read_ahead(data: Data) -> Iterator[Progress]:
             return
 
 
+def origin(data: Data) -> str:
+    """Equal for data sections that name the same examples, however they split and normalise them."""
+    return data.model_dump_json(exclude=set(_SPLITTING))
+
+
 def load_source(data: Data) -> Examples:
     """The examples of a data section, checked; their arrays cannot be written to.
 
@@ -119,7 +124,7 @@ def load_source(data: Data) -> Examples:
     source = source_of(data)
     if isinstance(data, UserData):
         return checked(source.load(), data.source)
-    identity = data.model_dump_json(exclude=set(_SPLITTING)) + source.fingerprint()
+    identity = origin(data) + source.fingerprint()
     last = _last
     if last is not None and last[0] == identity:
         return last[1]

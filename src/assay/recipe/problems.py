@@ -138,6 +138,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "foreign_path": lambda c: "must name a class in a module of your own, not in the standard library or in assay's",
     "string_too_long": lambda c: f"must have at most {c['max_length']} characters",
     "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
+    "size": lambda c: "must be one whole number, or [height, width], from 1 to 4,096",
     "list_type": lambda c: "must be a list",
     "tuple_type": lambda c: "must be a list",
     "dict_type": lambda c: "must be a mapping",

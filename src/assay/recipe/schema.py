@@ -87,12 +87,14 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 def _both_sides(value: Any) -> Any:
-    return (value, value) if type(value) is int else value
+    sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 4096 for side in sides):
+        raise PydanticCustomError("size", "is no size")  # one answer, not one for each side
+    return sides
 
 
 Size = Annotated[
     tuple[Side, Side],
-    Field(strict=False),
     BeforeValidator(_both_sides, json_schema_input_type=Side | tuple[Side, Side]),
 ]
 
@@ -576,6 +578,13 @@ class Recipe(Section):
         if self.augment.active and isinstance(self.data, CirclesData):
             raise invalid_value(
                 ("augment",), "needs images, and data.source circles gives points.", "Leave the section out."
+            )
+        after_normalising = [name for name in ("erasing", "mixup", "cutmix") if getattr(self.augment, name)]
+        if self.data.normalize == "pca" and after_normalising:
+            raise invalid_value(
+                ("augment", after_normalising[0]),
+                "changes normalised images, and data.normalize pca makes features of them.",
+                "Choose data.normalize zca, or leave it out.",
             )
         norm = self.model.norm if isinstance(self.model, MlpModel | LeNet5Model) else "none"
         if norm == "batch" and self.train.batch_size == 1:

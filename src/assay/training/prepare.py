@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from assay.data.batches import SplitData
+from assay.data.demands import check_augment
 from assay.data.load import load_source
 from assay.data.normalize import Preprocessing, fit
 from assay.data.on_device import Normalizer, RawExamples
-from assay.data.source import Examples
 from assay.data.splits import make_splits
-from assay.errors import InvalidValueError
 from assay.recipe.schema import Recipe
 from assay.records import Array, Split
 
@@ -45,7 +44,7 @@ def prepare_data(recipe: Recipe, device: torch.device) -> PreparedData:
     """
     data = recipe.data
     examples = load_source(data)
-    _check_augment_fits(recipe, examples)
+    check_augment(recipe, examples)
     splits = make_splits(examples, validation=data.validation, fraction=data.fraction, seed=recipe.seed)
     preprocessing = fit(examples.inputs, splits.train_N, data.normalize, data.whitening_epsilon)
     normalizer = Normalizer(preprocessing, dtype=getattr(torch, recipe.train.precision), device=device)
@@ -70,25 +69,3 @@ def prepare_data(recipe: Recipe, device: torch.device) -> PreparedData:
             "remarks": list(examples.remarks),
         },
     )
-
-
-def _check_augment_fits(recipe: Recipe, examples: Examples) -> None:
-    if not recipe.augment.active:
-        return
-    if len(examples.input_shape) != 3:
-        raise InvalidValueError(
-            ("augment",), f"needs images, and data.source {recipe.data.source} gives points.", "Leave the section out."
-        )
-    after_normalising = [name for name in ("erasing", "mixup", "cutmix") if getattr(recipe.augment, name)]
-    if recipe.data.normalize == "pca" and after_normalising:
-        raise InvalidValueError(
-            ("augment", after_normalising[0]),
-            "changes normalised images, and data.normalize pca makes features of them.",
-            "Choose data.normalize zca, or leave it out.",
-        )
-    smallest, padding = min(examples.input_shape[1:]), recipe.augment.crop_padding
-    if recipe.augment.crop_fill == "reflect" and padding >= smallest:
-        raise InvalidValueError(
-            ("augment", "crop_padding"),
-            f"must be less than the image's sides to mirror it at its edge, got {padding} for {smallest} pixels.",
-        )

@@ -1,0 +1,73 @@
+"""What recipes ask of their data is held against it before anything is trained."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import assay
+from assay.data.demands import check_demands
+from assay.errors import DataError, InvalidValueError
+from assay.recipe.schema import Recipe
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+
+
+def folder_of(tmp_path, **counts):
+    """Random grey images of 6 × 5 pixels, so many of each class."""
+    generator = np.random.default_rng(0)
+    for name, count in counts.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = generator.integers(0, 256, 30, dtype=np.uint8).tobytes()
+            (tmp_path / "images" / name / f"{number}.pgm").write_bytes(b"P5 5 6 255\n" + pixels)
+    return {"source": "folder", "root": str(tmp_path / "images")}
+
+
+def recipe(data, **sections):
+    return Recipe.model_validate({"data": data, "model": {"name": "mlp"}, **sections})
+
+
+def test_a_study_on_a_class_too_small_to_split_ends_before_any_run(tmp_path):
+    study = assay.Study(
+        question="?", base={"data": folder_of(tmp_path, a=5, b=2), "model": {"name": "mlp"}}, arms={"only": {}}
+    )
+    with pytest.raises(DataError, match=r"every class needs at least 3 examples, .* class 'b' has 2\."):
+        assay.run(study, store=tmp_path / "store")
+    assert not (tmp_path / "store" / "failed").exists()
+
+
+def test_every_arm_is_checked(tmp_path):
+    data = folder_of(tmp_path, a=5, b=5)
+    fits = recipe(data, augment={"crop_padding": 4, "crop_fill": "reflect"})
+    check_demands([fits, recipe({**data, "validation": 0.9, "fraction": 0.01}), recipe({"source": "digits"})])
+    too_wide = recipe(data, augment={"crop_padding": 5, "crop_fill": "reflect"})
+    with pytest.raises(InvalidValueError) as told:
+        check_demands([fits, too_wide])
+    assert str(told.value) == (
+        "augment.crop_padding must be less than the image's sides to mirror it at its edge, got 5 for 5 pixels."
+    )
+
+
+def test_an_official_test_split_that_takes_all_of_a_class_is_found(tmp_path):
+    data = folder_of(tmp_path, a=6, b=4)
+    rows = [f"images/a/{n}.pgm,a,{'test' if n < 2 else 'train'}" for n in range(6)]
+    rows += [f"images/b/{n}.pgm,b,{'test' if n < 3 else 'train'}" for n in range(4)]
+    table = tmp_path / "table.csv"
+    table.write_text("path,label,split\n" + "\n".join(rows))
+    with pytest.raises(DataError, match=r"at least 2 in the rest of the data; class 'b' has 1 there"):
+        check_demands([recipe({"source": "csv", "file": str(table)}), recipe(data)])
+
+
+def test_checking_loads_no_torch(tmp_path):
+    data = folder_of(tmp_path, a=4, b=4)
+    code = (
+        "import sys; from assay.data.demands import check_demands; from assay.recipe.schema import Recipe\n"
+        f"check_demands([Recipe.model_validate({{'data': {data!r}, 'model': {{'name': 'mlp'}}}})])\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
