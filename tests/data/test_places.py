@@ -75,6 +75,14 @@ def test_an_absolute_path_and_one_from_home_are_taken_as_they_are(monkeypatch, t
         find("/no/such/set", "data.root")
 
 
+def test_a_path_of_several_parts_is_missing_from_the_folders_it_would_start_in(tmp_path):
+    with pytest.raises(DataError) as caught:
+        find("pets/small", "data.root")
+    looked_in = "".join(f"  {tmp_path / part}\n" for part in ("first", "second", "cache/data", "here"))
+    assert str(caught.value).startswith(f"data.root 'pets/small' was not found. Looked in:\n{looked_in}  Put it into")
+    assert "or name the folder pets is in by --data-dir" in str(caught.value)
+
+
 def test_what_is_nowhere_is_answered_with_the_places_and_what_to_do(tmp_path):
     with pytest.raises(DataError) as caught:
         find("pets", "Data source folder: root")

@@ -85,16 +85,19 @@ def find(place: str, what: str) -> Path:
         DataError: it is in none of these places; the message lists them.
     """
     path = expanded(place, what)
-    candidates = [path] if path.is_absolute() else [folder / path for folder in (*data_folders(), Path.cwd())]
-    for candidate in candidates:
-        if _exists(candidate):
-            return candidate
     if path.is_absolute():
+        if _exists(path):
+            return path
         raise DataError(f"{what} {shown(place)} was not found. Check the path.")
+    folders = dict.fromkeys((*data_folders(), Path.cwd()))
+    for folder in folders:
+        if _exists(folder / path):
+            return folder / path
+    head = "it" if len(path.parts) == 1 else path.parts[0]
     raise DataError(
         f"{what} {shown(place)} was not found. Looked in:\n"
-        + "".join(f"  {folder}\n" for folder in dict.fromkeys(candidate.parent for candidate in candidates))
-        + f"  Put it into one of these, or name the folder it is in by --data-dir or ${DATA_VARIABLE}."
+        + "".join(f"  {folder}\n" for folder in folders)
+        + f"  Put it into one of these, or name the folder {head} is in by --data-dir or ${DATA_VARIABLE}."
     )
 
 
