@@ -147,16 +147,17 @@ class Pace:
     def __init__(self) -> None:
         self._total = 0
         self._ended = 0
+        self._before = 0
         self._since: float | None = None
         self._goal = ""
 
     def take(self, event: Event) -> None:
         if isinstance(event, DataRead):
             if self._goal != event.source:
-                self._goal, self._since = event.source, time.monotonic()
+                self._goal, self._since, self._before = event.source, time.monotonic(), event.done
             self._total, self._ended = event.total, event.done
         if isinstance(event, LookStarted):
-            self._total, self._ended, self._since, self._goal = event.missing, 0, None, ""
+            self._total, self._ended, self._before, self._since, self._goal = event.missing, 0, 0, None, ""
         elif isinstance(event, RunStarted) and self._since is None:
             self._since = time.monotonic()
         elif isinstance(event, RunFinished | RunFailed):
@@ -172,9 +173,10 @@ class Pace:
 
     @property
     def time_left(self) -> str:
-        if self._since is None or not self._ended or self.complete:
+        counted_since = self._ended - self._before
+        if self._since is None or not counted_since or self.complete:
             return ""
-        seconds = (time.monotonic() - self._since) / self._ended * (self._total - self._ended)
+        seconds = (time.monotonic() - self._since) / counted_since * (self._total - self._ended)
         return f"  about {duration(seconds)} {'left' if self._goal else 'to the next look'}"
 
 
