@@ -140,7 +140,10 @@ def test_a_missing_table_and_a_folder_as_table(root):
             b"path,label\n0.png,a\n1.png,caf\xe9\n",
             r"line 3: the table must be in UTF-8, got the byte 0xe9\. Save it again",
         ),
-        ('path,label\n0.png,a\n"1.png,b\n', r"table\.csv, line 3: unexpected end of data\. Mend this line\.$"),
+        (
+            'path,label\n0.png,a\n"1.png,b\n2.png,b\n',
+            r"table\.csv, line 3: unexpected end of data\. Mend the row that begins there, and look for a quote left ",
+        ),
         ("path,label\n0.png,a\n1.png,a\n2.png,a\n", r"must have images of at least 2 classes, got 1: a\.$"),
     ],
 )

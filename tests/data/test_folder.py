@@ -381,3 +381,15 @@ def test_scenes(tmp_path, monkeypatch):
     with Image.open(tmp_path / "scenes" / path) as image:
         whole = np.asarray(image.convert("RGB"), dtype=np.float64)
     assert abs(examples.inputs[600].mean() - whole.mean()) < 12  # the cut at the centre leaves a part out
+
+
+def test_what_was_skipped_is_told_when_too_little_is_left(tmp_path):
+    images(tmp_path, *(f"a/{number}.png" for number in range(4)))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/0.png").write_bytes(b"no image")
+    with pytest.raises(DataError) as told:
+        source(tmp_path, on_bad="skip").load()
+    assert str(told.value).endswith(
+        "must have images of at least 2 classes, got 1: a.\n  Left out as unusable:\n"
+        "  b/0.png: it is no image of a format that is read here\n  class b: none of its images can be read"
+    )

@@ -95,7 +95,9 @@ def complete(files: LabelledFiles) -> LabelledFiles:
     """
     if len(files.classes) < _LEAST_CLASSES:
         names = ", ".join(files.classes) or "none"
-        raise DataError(f"{files.what} must have images of at least 2 classes, got {len(files.classes)}: {names}.")
+        raise DataError(
+            f"{files.what} must have images of at least 2 classes, got {len(files.classes)}: {names}.{_left_out(files)}"
+        )
     missing = []
     for split in dict.fromkeys(files.splits_N):
         count_K = np.bincount(files.labels_N[files.in_split(split)], minlength=len(files.classes))
@@ -103,9 +105,14 @@ def complete(files: LabelledFiles) -> LabelledFiles:
     if missing:
         raise DataError(
             f"{files.what} must have images of every class in every split. Without:{listed(missing)}\n"
-            "  Add images, or take these classes out of the other splits."
+            f"  Add images, or take these classes out of the other splits.{_left_out(files)}"
         )
     return files
+
+
+def _left_out(files: LabelledFiles) -> str:
+    """What was left out because ``data.on_bad: skip`` says so, for messages on what is then too few."""
+    return f"\n  Left out as unusable:{listed(files.skipped)}" if files.skipped else ""
 
 
 def with_roles(files: LabelledFiles) -> LabelledFiles:

@@ -153,7 +153,7 @@ def _checked_labels(labels_N: Array, examples: int, classes: tuple[str, ...], so
         more = f" and {len(few) - _NAMES_SHOWN} more" if len(few) > _NAMES_SHOWN else ""
         raise DataError(
             f"Data source {source}: every class needs at least 3 examples, one each to train, validate and test on; "
-            f"class {', '.join(few[:_NAMES_SHOWN])}{more}."
+            f"class {', '.join(few[:_NAMES_SHOWN])}{more}. Add examples, or leave such classes out."
         )
     return labels_N.astype(np.int64)
 

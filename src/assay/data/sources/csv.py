@@ -112,9 +112,12 @@ def _rows(text: str, root: Path, what: str) -> list[_Row]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[_Row] = []
     problems: list[str] = []
+    ended = 0
     try:
         header = _header(next(reader, []), what)
+        ended = reader.line_num
         for cells in reader:
+            ended = reader.line_num
             if not cells:
                 continue
             found = _row(cells, header, reader.line_num, root)
@@ -123,7 +126,10 @@ def _rows(text: str, root: Path, what: str) -> list[_Row]:
             else:
                 problems.append(f"line {reader.line_num}: {found}")
     except csv.Error as error:
-        raise DataError(f"{what}, line {reader.line_num}: {error}. Mend this line.") from None
+        # A quote that is never closed takes in all that follows, so it is where the row begins that says more.
+        raise DataError(
+            f"{what}, line {ended + 1}: {error}. Mend the row that begins there, and look for a quote left open."
+        ) from None
     problems += _repeated(rows)
     if problems:
         raise DataError(
