@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -64,3 +66,37 @@ def test_timing_is_per_example(monkeypatch):
     ticks = iter([0.0, 0.010, 1.0, 1.005, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5])
     monkeypatch.setattr(module, "perf_counter", lambda: next(ticks))
     assert seconds_per_example(nn.Linear(4, 3), split_of(*data())) == pytest.approx(0.005 / 50)
+
+
+GROWTH = """
+import numpy as np
+import torch
+from assay.data.batches import SplitData, training_batches
+from assay.data.normalize import fit
+from assay.data.on_device import Normalizer, RawExamples
+from assay.recipe.schema import Augment
+from assay.training.evaluate import evaluate
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("RssAnon"))
+
+torch.set_num_threads(1)
+images = np.zeros((10_000, 3, 64, 64), dtype=np.uint8)  # never written to, so they take no memory
+places = np.arange(len(images))
+cpu = torch.device("cpu")
+normalizer = Normalizer(fit(images, places[:100], "channel", 1e-3), dtype=torch.float32, device=cpu)
+split = SplitData(RawExamples(images, cpu), normalizer, places, torch.zeros(len(images), dtype=torch.int64))
+for _ in training_batches(split, Augment(crop_padding=4), classes=10, batch_size=64, epochs=1, seed=0):
+    pass  # leaves holes of a batch's size in memory, as an epoch of training does
+model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 10))
+before = anonymous()
+evaluate(model, split)
+print(anonymous() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_does_not_grow_with_the_batches():
+    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100  # MiB; the batches are 470 together

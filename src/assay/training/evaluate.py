@@ -54,13 +54,17 @@ def evaluate(model: nn.Module, split: SplitData) -> Evaluation:
     The probabilities are float32, and the accuracy is theirs, so that it can be recomputed from what is stored.
     """
     model.eval()
-    probabilities, loss_sum = [], 0.0
+    loss_sum, done = 0.0, 0
     with torch.inference_mode():
+        # Made at once: kept batch by batch, they would lie between the batches in memory, which then cannot be reused.
+        probabilities_NK = torch.empty(0)
         for x_B, y_B in split.in_order(_batch_size(split)):
             log_p_BK = model(x_B).log_softmax(dim=1)
             loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum())
-            probabilities.append(log_p_BK.exp().to(torch.float32))
-        probabilities_NK = torch.cat(probabilities)
+            if not done:
+                probabilities_NK = log_p_BK.new_empty((len(split), log_p_BK.shape[1]), dtype=torch.float32)
+            probabilities_NK[done : done + len(y_B)] = log_p_BK.exp()
+            done += len(y_B)
         correct = count_correct(probabilities_NK, split.labels_N)
     return Evaluation(loss=loss_sum / len(split), correct=correct, probabilities_NK=probabilities_NK)
 
