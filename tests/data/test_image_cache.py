@@ -157,6 +157,24 @@ def test_a_renamed_file_that_keeps_its_place_needs_no_new_cache(root, cache, mon
     assert source(root).load().inputs[-1, 0, 0, 0] == 204
 
 
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_kept_as_bad(root, cache, monkeypatch):
+    section = FolderData(source="folder", root=str(root), on_bad="skip")
+    actual = Path.read_bytes
+
+    def read_bytes(path):
+        if path.name == "2.png":
+            raise OSError(24, "Too many open files")
+        return actual(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(
+        DataError, match=r"a/2\.png could be read before, and now not: Too many open files\. Try again\."
+    ):
+        FolderSource(section).load()
+    monkeypatch.setattr(Path, "read_bytes", actual)
+    assert len(FolderSource(section).load().inputs) == 10
+
+
 def test_a_file_that_changes_while_it_is_read_is_an_error(root, cache, monkeypatch):
     files = source(root)
 

@@ -290,7 +290,12 @@ def _decoded_part(order: _Order, start: int, stop: int) -> list[NDArray[np.uint8
         try:
             content = (order.files.root / path).read_bytes()
         except OSError as error:
-            results.append(error.strerror or str(error))
+            reason = error.strerror or str(error)
+            if order.digests_N[place]:  # it could be read just now, so what is wrong with it may pass: not to be kept
+                raise DataError(
+                    f"{order.files.what}: {printable(path)} could be read before, and now not: {reason}. Try again."
+                ) from error
+            results.append(reason)
             continue
         if hashlib.sha256(content).hexdigest() != order.digests_N[place]:
             raise DataError(
