@@ -39,7 +39,7 @@ def make_splits(examples: Examples, *, validation: float, seed: int, fraction: f
     The test split is the official one, or else a fifth drawn from a constant stream. The validation split is the
     official one too, or else the share ``validation`` of the rest, drawn from the seed's split stream. With
     ``fraction`` below 1, that share of each of these two is used at all. At one seed a smaller validation split, or
-    fraction, is a part of every larger one.
+    fraction, is a part of every larger one, but for single examples of classes whose shares are rounded otherwise.
 
     Raises:
         DataError: an official test split leaves a class without an example in some split.
