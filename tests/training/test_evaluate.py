@@ -68,6 +68,20 @@ def test_timing_is_per_example(monkeypatch):
     assert seconds_per_example(nn.Linear(4, 3), split_of(*data())) == pytest.approx(0.005 / 50)
 
 
+class Doubling(nn.Module):
+    """Writes to its input, as an activation in place does that comes first."""
+
+    def forward(self, x_BK):
+        return x_BK.mul_(2.0)
+
+
+def test_a_model_that_writes_to_its_input_changes_no_data():
+    inputs_ND, labels_N = data()
+    split = split_of(inputs_ND[:, :3], labels_N)
+    first = evaluate(Doubling(), split).loss
+    assert evaluate(Doubling(), split).loss == first
+
+
 GROWTH = """
 import numpy as np
 import torch

@@ -72,11 +72,11 @@ class SplitData:
         return self._normalizer(self.raw(chosen_B))
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Every example once, in the order of the split."""
+        """Every example once, in the order of the split. Inputs are copies: a model may write to what it is given."""
         for start in range(0, len(self), batch_size):
             stop = min(start + batch_size, len(self))
             if self._normalised is not None:
-                yield self._normalised[start:stop], self.labels_N[start:stop]
+                yield self._normalised[start:stop].clone(), self.labels_N[start:stop]
             else:
                 yield self.inputs(np.arange(start, stop)), self.labels_N[start:stop]
 
