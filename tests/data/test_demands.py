@@ -63,6 +63,19 @@ def test_an_official_test_split_that_takes_all_of_a_class_is_found(tmp_path):
         check_demands([recipe({"source": "csv", "file": str(table)}), recipe(data)])
 
 
+def test_damaged_official_files_end_a_study_before_any_run(tmp_path):
+    root = tmp_path / "binary"
+    root.mkdir()
+    for name in ("train.bin", "test.bin"):
+        (root / name).write_bytes(bytes(3074) + b"\0\1" + bytes(3072))
+    (root / "train.bin").write_bytes(bytes(3074 + 100))
+    base = {"data": {"source": "cifar100", "root": str(root)}, "model": {"name": "mlp"}}
+    study = assay.Study(question="?", base=base, arms={"only": {}})
+    with pytest.raises(DataError, match=r"binary is damaged in 1 place:\n  train\.bin, record 1: the file ends "):
+        assay.run(study, store=tmp_path / "store")
+    assert not (tmp_path / "store" / "failed").exists()
+
+
 def test_checking_loads_no_torch(tmp_path):
     data = folder_of(tmp_path, a=4, b=4)
     code = (

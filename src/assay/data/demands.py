@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from assay.data.load import load_source, origin
-from assay.data.source import Examples
+from assay.data.load import origin, source_of
+from assay.data.source import Examples, checked
 from assay.data.splits import make_splits
 from assay.errors import InvalidValueError
-from assay.recipe.schema import CsvData, FolderData, Recipe
+from assay.recipe.schema import CirclesData, DigitsData, Recipe, UserData
 
 
 def check_demands(recipes: Iterable[Recipe]) -> None:
-    """Hold recipes against the images of their folders or tables, which are read if they have not been.
+    """Hold recipes against the files of their data, so that damage is found once and not by every run.
 
-    Other sources are left to the runs: they fit whatever a recipe can ask, or are costly to read.
+    Sources that read no files of theirs, and classes of the user's own, are left to the runs.
 
     Raises:
         InvalidValueError: images are too small for how they are to be augmented.
-        DataError: the data are unfit, or cannot be split as asked.
+        DataError: the data are damaged, unfit, or cannot be split as asked.
     """
-    of_images = [recipe for recipe in recipes if isinstance(recipe.data, FolderData | CsvData)]
     by_origin: dict[str, list[Recipe]] = {}
-    for recipe in of_images:
-        by_origin.setdefault(origin(recipe.data), []).append(recipe)
+    for recipe in recipes:
+        if not isinstance(recipe.data, DigitsData | CirclesData | UserData):
+            by_origin.setdefault(origin(recipe.data), []).append(recipe)
     for together in by_origin.values():  # the data are read once, however many arms there are
-        examples = load_source(together[0].data)
+        # Not by `load_source`, which would keep them in this process's memory while its workers train.
+        examples = checked(source_of(together[0].data).load(), together[0].data.source)
         for recipe in together:
             check_augment(recipe, examples)
         for validation, fraction in {(recipe.data.validation, recipe.data.fraction) for recipe in together}:
