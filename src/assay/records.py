@@ -104,8 +104,9 @@ class RunRecord:
     """``{"epoch": …, "step": …}`` of the first loss that was not finite."""
     notes: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What the data were: ``source``, ``shape`` of one raw input, ``counts`` (examples of each class, by split),
-    ``skipped`` (each example left out as unreadable, with the reason), ``remarks``."""
+    """What the data were: ``source``, ``identity`` (equal for the same examples), ``shape`` of one raw input,
+    ``counts`` (examples of each class, by split), ``skipped`` (each example left out as unreadable, with the
+    reason), ``remarks``."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

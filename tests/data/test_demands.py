@@ -53,6 +53,18 @@ def test_every_arm_is_checked(tmp_path):
     )
 
 
+def test_images_too_large_to_whiten_are_found(tmp_path):
+    data = {**folder_of(tmp_path, a=5, b=5), "size": 65}
+    check_demands([recipe(data)])
+    with pytest.raises(DataError, match=r"data\.normalize zca can whiten inputs of at most 4,096 values, got 3 × 65"):
+        check_demands([recipe(data), recipe({**data, "normalize": "zca"})])
+
+
+def test_digits_are_checked_too():
+    with pytest.raises(InvalidValueError, match=r"got 8 for 8 pixels\."):
+        check_demands([recipe({"source": "digits"}, augment={"crop_padding": 8, "crop_fill": "reflect"})])
+
+
 def test_an_official_test_split_that_takes_all_of_a_class_is_found(tmp_path):
     data = folder_of(tmp_path, a=6, b=4)
     rows = [f"images/a/{n}.pgm,a,{'test' if n < 2 else 'train'}" for n in range(6)]

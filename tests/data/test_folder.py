@@ -348,6 +348,15 @@ def test_how_examples_are_split_is_no_part_of_the_fingerprint(tmp_path):
     assert source(tmp_path / "d", validation=0.4).fingerprint() == source(tmp_path / "d").fingerprint()
 
 
+def test_the_same_examples_have_one_identity_in_every_form(tmp_path):
+    images(tmp_path / "pets", *three_of("dog", "cat"))
+    identity = source(tmp_path / "pets", size=4).load().identity
+    assert len(identity) == 64
+    assert source(tmp_path / "pets", size=5, color="grey", fit="pad").load().identity == identity
+    Image.new("RGB", (6, 6), "red").save(tmp_path / "pets" / "cat" / "1.png")
+    assert source(tmp_path / "pets", size=4).load().identity != identity
+
+
 def test_asking_for_the_fingerprint_loads_no_training_framework(tmp_path):
     images(tmp_path / "d", *three_of("a", "b"))
     code = (

@@ -177,7 +177,7 @@ def test_inputs_too_large_to_whiten_are_refused_before_any_work():
     with pytest.raises(DataError) as told:
         fit(inputs, everything(inputs), "zca", 1e-3)
     assert str(told.value) == (
-        "data.normalize zca can whiten inputs of at most 12,288 values, got 3 × 224 × 224 = 150,528, for which it "
+        "data.normalize zca can whiten inputs of at most 4,096 values, got 3 × 224 × 224 = 150,528, for which it "
         "would need about 1,088 GB of memory. Make images smaller with data.size, or choose data.normalize channel, "
         "pixel or standard."
     )

@@ -109,3 +109,12 @@ def test_resolved_recipes_validate_to_themselves(dropout, widths, activation, se
     made = recipe(model={"name": "mlp", "dropout": dropout, "widths": widths, "activation": activation}, seed=seed)
     assert Recipe.model_validate(made.resolved()) == made
     assert made.at_seed(7).resolved() == {**made.resolved(), "seed": 7}
+
+
+def test_a_network_for_images_refuses_features_made_of_them():
+    with pytest.raises(InvalidValueError) as told:
+        Recipe.model_validate({"data": {"source": "digits", "normalize": "pca"}, "model": {"name": "lenet5"}})
+    assert str(told.value) == (
+        "data.normalize pca makes features of images, and model.name lenet5 needs images.\n"
+        "  Choose data.normalize zca, or model.name mlp."
+    )

@@ -35,7 +35,9 @@ def test_the_new_data_interval_of_a_contrast_weighs_its_arms():
     assert all(run.read == (["predictions"] if s < 3 else []) for arm in runs.values() for s, run in arm.items())
 
 
-@pytest.mark.parametrize("case", ["validation metric", "different examples", "no predictions", "no look yet"])
+@pytest.mark.parametrize(
+    "case", ["validation metric", "different examples", "different data", "no predictions", "no look yet"]
+)
 def test_where_nothing_can_be_said_of_new_data(case):
     runs = {"a": with_predictions(0.9, seed=1), "b": with_predictions(0.8, seed=2)}
     metric = "test_accuracy"
@@ -43,6 +45,8 @@ def test_where_nothing_can_be_said_of_new_data(case):
         metric, runs = "val_accuracy", {"a": runs_of([0.9] * 5), "b": runs_of([0.5] * 5)}
     elif case == "different examples":
         runs["b"] = with_predictions(0.8, indices=np.arange(EXAMPLES) + 1)
+    elif case == "different data":
+        runs["b"] = with_predictions(0.8, seed=2, data="other")
     elif case == "no predictions":
         runs["b"][1] = FakeRun({"test_accuracy": 0.8})
     else:
@@ -50,6 +54,8 @@ def test_where_nothing_can_be_said_of_new_data(case):
     (result,) = judge([claim(metric=metric)], runs, {}, first_seeds={"a": 0, "b": 0}, at_least=3, at_most=20)
     assert (result.low_new, result.high_new) == (None, None)
     assert result.effect is not None
+    said = any("different examples" in note for note in result.notes)
+    assert said == (case == "different data")
 
 
 def test_a_label_of_probability_zero_keeps_the_new_data_interval_finite():

@@ -14,7 +14,7 @@ EXAMPLES = 360
 class FakeRun(StoredRun):
     """A stored run that tells what was read of it."""
 
-    def __init__(self, metrics, *, status="completed", environment=None, history=(), predictions=None):
+    def __init__(self, metrics, *, status="completed", environment=None, history=(), predictions=None, data="d"):
         self._record = RunRecord(
             fingerprint="f",
             status=status,
@@ -27,6 +27,7 @@ class FakeRun(StoredRun):
             environment=environment or {"torch": "2.11", "device": "cpu"},
             started_at="2026-01-01T00:00:00Z",
             seconds=1.0,
+            data={"identity": data},
         )
         self._history, self._predictions = history, predictions or {}
         self.read = []
@@ -102,10 +103,11 @@ def predictions(rng, right, indices=None):
     )
 
 
-def with_predictions(right, seed=0, indices=None):
+def with_predictions(right, seed=0, indices=None, data="d"):
     rng, runs = np.random.default_rng(seed), {}
     for s in range(5):
         p = predictions(rng, right, indices)
         loss = -np.log(p.probabilities_NC[np.arange(EXAMPLES), p.labels_N].astype(np.float64)).mean()
-        runs[s] = FakeRun({"test_accuracy": p.correct_N().mean(), "test_loss": loss}, predictions={"test": p})
+        metrics = {"test_accuracy": p.correct_N().mean(), "test_loss": loss}
+        runs[s] = FakeRun(metrics, predictions={"test": p}, data=data)
     return runs

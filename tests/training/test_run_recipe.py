@@ -12,7 +12,7 @@ from assay.data.normalize import Preprocessing, apply
 from assay.data.splits import make_splits
 from assay.errors import InputError, InvalidValueError
 from assay.metrics.catalogue import CATALOGUE
-from assay.recipe.schema import Recipe
+from assay.recipe.schema import LeNet5Model, Recipe
 from assay.records import Run
 from assay.training import loop, prepare
 from assay.training import run as module
@@ -344,5 +344,7 @@ def test_the_layer_table_of_a_recipe_is_that_of_its_data():
 
 
 def test_the_layer_table_takes_inputs_as_they_are_normalised():
+    whitened = recipe(data={"source": "digits", "normalize": "pca"})
+    unchecked = whitened.model_copy(update={"model": LeNet5Model(name="lenet5")})
     with pytest.raises(InputError, match=r"lenet5 needs images .* got inputs of shape \(64,\)"):
-        model_anatomy(recipe(model={"name": "lenet5"}, data={"source": "digits", "normalize": "pca"}))
+        model_anatomy(unchecked)

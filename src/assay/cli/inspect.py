@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from assay.cli.options import json_option
+from assay.cli.options import data_dir_option, json_option
 from assay.errors import InputError, InvalidValueError, shown
 
 if TYPE_CHECKING:
@@ -28,9 +28,16 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value, such as model.widths=[64]."
 )
+@data_dir_option
 @json_option
 def inspect_command(
-    model: str, arm: str | None, input_text: str | None, classes: int | None, overrides: tuple[str, ...], as_json: bool
+    model: str,
+    arm: str | None,
+    input_text: str | None,
+    classes: int | None,
+    overrides: tuple[str, ...],
+    data_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Show the layers of MODEL: output shapes, parameters, multiply-accumulates (MACs).
 
@@ -43,6 +50,10 @@ def inspect_command(
     if Path(model).suffix in (".yaml", ".yml") or Path(model).is_file():
         if input_text or classes:
             raise InputError("--input and --classes belong to a model by name; a file's data decide its shape.")
+        if data_dir is not None:
+            from assay.data.places import use_data_folder
+
+            use_data_folder(data_dir)
         name, anatomy = _of_file(Path(model), arm, overrides)
     else:
         if arm:

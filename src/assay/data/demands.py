@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from assay.data.load import origin, source_of
+from assay.data.normalize import check_can_be_whitened
 from assay.data.source import Examples, checked
 from assay.data.splits import make_splits
 from assay.errors import InvalidValueError
-from assay.recipe.schema import CirclesData, DigitsData, Recipe, UserData
+from assay.recipe.schema import CirclesData, Recipe, UserData
 
 
 def check_demands(recipes: Iterable[Recipe]) -> None:
     """Hold recipes against the files of their data, so that damage is found once and not by every run.
 
-    Sources that read no files of theirs, and classes of the user's own, are left to the runs.
+    Circles, which are computed, and classes of the user's own are left to the runs.
 
     Raises:
         InvalidValueError: images are too small for how they are to be augmented.
-        DataError: the data are damaged, unfit, or cannot be split as asked.
+        DataError: the data are damaged, unfit, too large to be whitened, or cannot be split as asked.
     """
     by_origin: dict[str, list[Recipe]] = {}
     for recipe in recipes:
-        if not isinstance(recipe.data, DigitsData | CirclesData | UserData):
+        if not isinstance(recipe.data, CirclesData | UserData):
             by_origin.setdefault(origin(recipe.data), []).append(recipe)
     for together in by_origin.values():  # the data are read once, however many arms there are
         # Not by `load_source`, which would keep them in this process's memory while its workers train.
         examples = checked(source_of(together[0].data).load(), together[0].data.source)
         for recipe in together:
             check_augment(recipe, examples)
+            check_can_be_whitened(recipe.data.normalize, examples.input_shape)
         for validation, fraction in {(recipe.data.validation, recipe.data.fraction) for recipe in together}:
             # Whether it can be done is a matter of counts: what holds for one seed holds for all.
             make_splits(examples, validation=validation, fraction=fraction, seed=0)

@@ -114,7 +114,7 @@ def examples(files: LabelledFiles, section: FolderData | CsvData) -> Examples:
         for _ in _made(order):
             pass
         if (cached := _opened(order)) is not None:
-            return _examples(files, section, *cached)
+            return _examples(order, section, *cached)
     raise DataError(f"The cache {order.folder} is removed again and again by another process. Try again later.")
 
 
@@ -137,11 +137,12 @@ def fingerprint(files: LabelledFiles, section: FolderData | CsvData) -> str:
 
 
 def _examples(
-    files: LabelledFiles, section: FolderData | CsvData, images_NCHW: NDArray[np.uint8], bad: dict[int, str]
+    order: _Order, section: FolderData | CsvData, images_NCHW: NDArray[np.uint8], bad: dict[int, str]
 ) -> Examples:
     if bad and section.on_bad == "error":
-        raise _bad_files(files, bad, "Mend or remove them, or leave them out with data.on_bad: skip.")
-    files = files.without(bad)
+        raise _bad_files(order.files, bad, "Mend or remove them, or leave them out with data.on_bad: skip.")
+    files = order.files.without(bad)
+    digests_N = [digest for place, digest in enumerate(order.digests_N) if place not in bad]
     return Examples(
         inputs=images_NCHW,
         labels_N=files.labels_N,
@@ -150,6 +151,7 @@ def _examples(
         val_indices=files.in_split("val"),
         skipped=files.skipped,
         remarks=files.remarks,
+        identity=labelled_files.identity(files, digests_N),
     )
 
 

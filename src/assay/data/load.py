@@ -36,7 +36,7 @@ _SPLITTING = frozenset({"validation", "fraction", "normalize", "whitening_epsilo
 """Keys of every data section that say what becomes of the examples, and not which they are."""
 
 _last: tuple[str, Examples] | None = None
-"""What was loaded last, and its identity: a worker trains many runs on the same data. Only one, to bound memory."""
+"""What was loaded last, and its key: a worker trains many runs on the same data. Only one, to bound memory."""
 
 
 def source_of(data: Data) -> DataSource:
@@ -122,16 +122,21 @@ def load_source(data: Data) -> Examples:
     """
     global _last
     source = source_of(data)
+    fingerprint = source.fingerprint()
     if isinstance(data, UserData):
-        return checked(source.load(), data.source)
-    identity = origin(data) + source.fingerprint()
+        return _identified(checked(source.load(), data.source), fingerprint)
+    key = origin(data) + fingerprint
     last = _last
-    if last is not None and last[0] == identity:
+    if last is not None and last[0] == key:
         return last[1]
     _last = last = None  # two large data sets at once may not fit in memory
-    examples = _read_only(checked(source.load(), data.source))
-    _last = (identity, examples)
+    examples = _identified(_read_only(checked(source.load(), data.source)), fingerprint)
+    _last = (key, examples)
     return examples
+
+
+def _identified(examples: Examples, fingerprint: str) -> Examples:
+    return examples if examples.identity else replace(examples, identity=fingerprint)
 
 
 def _read_only(examples: Examples) -> Examples:

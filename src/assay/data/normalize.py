@@ -11,7 +11,7 @@ Shape key: N examples, C channels (or features), H height, W width, D values of 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from assay.records import Array
 
 Floats = NDArray[np.float64]
 
-WHITENED_AT_MOST = 12_288
+WHITENED_AT_MOST = 4_096
 """Values of an input, 64 × 64 in three colours, up to which it can be whitened."""
 
 _IN_FACTS = 64
@@ -172,7 +172,7 @@ def _with_values(facts: dict[str, Any], values: Mapping[str, Array]) -> Preproce
 
 def _whitened(facts: dict[str, Any], inputs: Array, train_N: NDArray[np.int64], epsilon: float) -> Preprocessing:
     values = inputs[0].size
-    _check_can_be_whitened(facts["normalize"], facts["shape"], values)
+    check_can_be_whitened(facts["normalize"], facts["shape"])
     # As many examples as values at once: their products then cost far more than merging them with the rest.
     found = covariance(parts_of(inputs, train_N, values * max(values, 1024)))
     divide_by = facts["divide_by"]
@@ -189,8 +189,14 @@ def _whitened(facts: dict[str, Any], inputs: Array, train_N: NDArray[np.int64], 
     return Preprocessing(facts=prepared.facts, arrays={**prepared.arrays, "whitening": whitening_DD})
 
 
-def _check_can_be_whitened(kind: str, shape: list[int], values: int) -> None:
-    if values <= WHITENED_AT_MOST:
+def check_can_be_whitened(kind: Normalize, shape: Sequence[int]) -> None:
+    """Whether inputs of this shape are small enough for this kind of normalisation.
+
+    Raises:
+        DataError: they are to be whitened and have more than `WHITENED_AT_MOST` values.
+    """
+    values = math.prod(shape)
+    if kind not in ("pca", "zca") or values <= WHITENED_AT_MOST:
         return
     memory = _MATRICES_AT_ONCE * 8 * values**2 / 1e9
     raise DataError(

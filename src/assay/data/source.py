@@ -34,6 +34,8 @@ class Examples:
             own.
         skipped: each example left out as unreadable, with the reason.
         remarks: what else a reader of a run should know of the data.
+        identity: tells these examples from others, in whatever form they are: scenes at 32 and at 64 pixels are the
+            same examples. Left empty, the source's fingerprint takes its place.
     """
 
     inputs: Array
@@ -43,6 +45,7 @@ class Examples:
     val_indices: NDArray[np.integer[Any]] | None = None
     skipped: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    identity: str = ""
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -575,6 +575,12 @@ class Recipe(Section):
             raise invalid_value(
                 ("model", "name"), "lenet5 needs images, and data.source circles gives points.", "Use mlp."
             )
+        if isinstance(self.model, LeNet5Model) and self.data.normalize == "pca":
+            raise invalid_value(
+                ("data", "normalize"),
+                "pca makes features of images, and model.name lenet5 needs images.",
+                "Choose data.normalize zca, or model.name mlp.",
+            )
         if self.augment.active and isinstance(self.data, CirclesData):
             raise invalid_value(
                 ("augment",), "needs images, and data.source circles gives points.", "Leave the section out."

@@ -60,17 +60,17 @@ class _TestScores:
     loss_N: NDArray[np.float32]
     """−log of the label's probability, in nats."""
     examples: bytes
-    """Digest of the examples' positions in their data source."""
+    """Digest of the data's identity and the examples' positions in it."""
 
     @classmethod
-    def from_predictions(cls, predictions: Predictions) -> _TestScores:
+    def from_predictions(cls, predictions: Predictions, data: str) -> _TestScores:
         labels_N, probabilities_NC = predictions.labels_N, predictions.probabilities_NC
         likelihood_N = probabilities_NC[np.arange(labels_N.size), labels_N]
         least = np.finfo(probabilities_NC.dtype).tiny  # a probability that underflowed to 0 has a loss too
         return cls(
             correct_N=predictions.correct_N(),
             loss_N=-np.log(np.maximum(likelihood_N, least)),
-            examples=hashlib.sha256(np.ascontiguousarray(predictions.indices_N).tobytes()).digest(),
+            examples=hashlib.sha256(data.encode() + np.ascontiguousarray(predictions.indices_N).tobytes()).digest(),
         )
 
     def of(self, metric: Metric) -> Array:
@@ -165,6 +165,11 @@ class Evidence:
             key: sorted(found) for key, found in sorted(values.items()) if len(found) > 1 and key not in passed_over
         }
 
+    def compares_data(self, comparison: Comparison, seeds: int) -> bool:
+        """Whether the first ``seeds`` runs of the comparison were made on different examples."""
+        identities = {run.record.data.get("identity") for _, _, run in self._runs_of(comparison, seeds)}
+        return len(identities) > 1
+
     def example_effects(self, comparison: Comparison, indices: Sequence[int]) -> Array | None:
         """Effect on every test example at each of the given seed indices, shape (len(indices), N).
 
@@ -212,8 +217,9 @@ class Evidence:
 
     def _test_scores(self, arm: str, p: int) -> _TestScores | None:
         if (arm, p) not in self._scores:
-            predictions = self._runs[arm][p].predictions().get("test")
-            self._scores[arm, p] = None if predictions is None else _TestScores.from_predictions(predictions)
+            run = self._runs[arm][p]
+            predictions, data = run.predictions().get("test"), str(run.record.data.get("identity", ""))
+            self._scores[arm, p] = None if predictions is None else _TestScores.from_predictions(predictions, data)
         return self._scores[arm, p]
 
     def _floor(self, comparison: Comparison) -> float:

@@ -226,6 +226,8 @@ def _notes(comparison: Comparison, seeds: int, decision: _Decision, evidence: Ev
     if mixed := evidence.mixed_environments(comparison, seeds):
         differences = "; ".join(f"{key} is {' or '.join(map(repr, values))}" for key, values in mixed.items())
         notes.append(f"Compares runs made in different environments: {differences}.")
+    if evidence.compares_data(comparison, seeds):
+        notes.append("Its arms were trained and measured on different examples, so that no example pairs their scores.")
     return tuple(notes)
 
 

@@ -12,7 +12,7 @@ import torch
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions and hardware as text: assay, python, torch, numpy, pillow, platform, cpu, cpu_instructions, device, gpu."""
+    """Versions and hardware as text: assay, python, torch, numpy, pillow, platform, processor, device."""
     facts = {**_facts(), "device": device.type}
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)

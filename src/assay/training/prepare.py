@@ -60,6 +60,7 @@ def prepare_data(recipe: Recipe, device: torch.device) -> PreparedData:
         preprocessing=preprocessing,
         facts={
             "source": data.source,
+            "identity": examples.identity,
             "shape": list(examples.input_shape),
             "counts": {
                 name: np.bincount(examples.labels_N[indices_N], minlength=len(classes)).tolist()
