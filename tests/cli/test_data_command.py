@@ -13,6 +13,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from assay.cli import cli
@@ -216,3 +217,23 @@ def test_help_loads_nothing_heavy() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout.splitlines()[-1] == "[]", ended.stdout + ended.stderr
+
+
+def test_a_study_says_how_many_examples_were_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = generator.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{number}.png")
+    (tmp_path / "pets" / "cat" / "5.png").write_bytes(b"")
+    study = tmp_path / "pets.yaml"
+    study.write_text(
+        f"data: {{source: folder, root: {tmp_path / 'pets'}, on_bad: skip}}\n"
+        "model: {name: mlp, widths: [4]}\ntrain: {epochs: 1}\n"
+    )
+    arguments = ["run", str(study), "--store", str(tmp_path / "store"), "--executor", "inline", "--quiet"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert "folder: 1 example could not be read and took no part." in result.output

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from assay.api import Settings
     from assay.studies.design import Study
     from assay.studies.events import StudyEnded
+    from assay.studies.results import StudyResults
 
 _FAILURES_SHOWN = 5
 
@@ -192,9 +193,22 @@ def _report(ended: StudyEnded, store: Path, *, to_stderr: bool) -> Path:
 
     page = report(ended.results, store)
     Console(stderr=to_stderr).print(summary(ended.results))
+    for line in _left_out(ended.results):
+        click.echo(line, err=to_stderr)
     click.echo(f"Runs: {ended.done} done, {ended.cached} cached, {ended.failed} failed.", err=to_stderr)
     click.echo(f"Report: {page}", err=to_stderr)
     return page
+
+
+def _left_out(results: StudyResults) -> list[str]:
+    """A line for each data set of which examples were skipped; their list is in the report."""
+    first_runs = [next(iter(runs.values())) for runs in results.runs.values() if runs]
+    of_data = {str(run.record.data.get("identity")): run.record.data for run in first_runs}
+    return [
+        f"{data['source']}: {counted(len(data['skipped']), 'example')} could not be read and took no part."
+        for data in of_data.values()
+        if data.get("skipped")
+    ]
 
 
 def _list_failures(ended: StudyEnded, again: str, store: Path) -> None:
