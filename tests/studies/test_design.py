@@ -182,7 +182,7 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
         ({"seeds": "five"}, "seeds must be a whole number or {at_least: 3, at_most: 20}, got 'five'."),
         ({"seeds": 3.0}, "seeds must be a whole number or {at_least: 3, at_most: 20}, got 3.0."),
         ({"arms": {"a": {}, "b": {"extend": "a"}}}, 'arms.b.extend is not a known key.\n  Did you mean "extends"?'),
-        ({"arms": {"a": {"sed": 1}}}, "arms.a.sed is not a known key.\n  Valid: augment, data, extends, init, loss, model,"),
+        ({"arms": {"a": {"sed": 1}}}, "arms.a.sed is not a known key.\n  Valid: augment, data, extends, init, loss,"),
         ({"arms": {"a": {"optimiser.lr": 1}}}, "arms.a.optimiser.lr is not a known key."),
         (
             {"arms": {}, "leave_one_out": {"d": {"model.dropout": 0.5}}},
