@@ -236,3 +236,17 @@ def test_every_pair_planted_in_cifar10_is_found() -> None:
     missed = [at for at in range(400) if (at, 2000 + at) not in pairs]
     assert missed == []
     assert len([pair for pair in pairs if pair[1] < 2000]) < 10
+
+
+def test_classes_too_small_to_train_on_are_named(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name, count in (("cat", 5), ("dog", 1), ("emu", 2)):
+        for number in range(count):
+            image_CHW = generator.integers(0, 256, (3, 20, 20), dtype=np.uint8)
+            (tmp_path / "pets" / name).mkdir(parents=True, exist_ok=True)
+            saved(tmp_path / "pets" / name / f"{number}.png", image_CHW)
+    remarks = checked(tmp_path / "pets").survey.remarks
+    assert remarks == (
+        "No test split can be set aside, and training will refuse the data: class 'dog', 'emu' has fewer than "
+        "3 images.",
+    )

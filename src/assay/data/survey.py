@@ -27,6 +27,7 @@ from assay.recipe.streams import stream
 _AT_ONCE = 32
 """Images one task of a thread looks at."""
 _LEFT_OVER = 2
+_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,9 @@ def look_at_files(files: LabelledFiles, source: str) -> Generator[Step, None, Su
     if not kept:
         raise DataError(f"{files.what}: none of {len(looks):,} files can be read as an image.")
     labels_N = files.labels_N[kept]
-    splits_N, remarks = _splits(tuple(files.splits_N[at] for at in kept) if files.splits_N else (), labels_N)
+    splits_N, remarks = _splits(
+        tuple(files.splits_N[at] for at in kept) if files.splits_N else (), labels_N, files.classes
+    )
     remarks = (*files.remarks, *(f"Left out: {line}" for line in files.skipped), *remarks)
     return _survey(
         source, files.classes, [files.paths_N[at] for at in kept], labels_N, splits_N, [looks[at] for at in kept],
@@ -126,7 +129,7 @@ def look_at_examples(examples: Examples, source: str) -> Generator[Step, None, S
     for name, indices in (("test", examples.test_indices), ("val", examples.val_indices)):
         for position in indices if indices is not None and official else ():
             official[int(position)] = name
-    splits_N, remarks = _splits(tuple(official), labels_N)
+    splits_N, remarks = _splits(tuple(official), labels_N, examples.classes)
     names_N = [f"example {position}" for position in range(len(inputs))]
     remarks = (*examples.remarks, *(f"Left out: {line}" for line in examples.skipped), *remarks)
     return _survey(source, tuple(examples.classes), names_N, labels_N, splits_N, looks, {}, remarks)
@@ -157,15 +160,22 @@ def _survey(
     )
 
 
-def _splits(official_N: tuple[str, ...], labels_N: NDArray[np.int64]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _splits(
+    official_N: tuple[str, ...], labels_N: NDArray[np.int64], classes: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The official splits where there is a test split among them, else those that assay would draw."""
     if "test" in official_N:
         return official_N, ()
     splits = np.array(official_N or ["train"] * len(labels_N), dtype=object)
     free = np.flatnonzero(splits == "train")
-    _, count_K = np.unique(labels_N[free], return_counts=True)
-    if not len(count_K) or count_K.min() <= _LEFT_OVER:
-        return tuple(splits), ("Some class has too few images to set a test split aside.",)
+    present_K, count_K = np.unique(labels_N[free], return_counts=True)
+    few = [repr(classes[label]) for label, count in zip(present_K, count_K, strict=True) if count <= _LEFT_OVER]
+    if few or not len(count_K):
+        named = f"class {', '.join(few[:_NAMED])}{', …' if len(few) > _NAMED else ''}" if few else "every class"
+        return tuple(splits), (
+            f"No test split can be set aside, and training will refuse the data: {named} has fewer than "
+            f"{_LEFT_OVER + 1} images.",
+        )
     splits[free[stratified(labels_N[free], TEST_SHARE, stream(0, "split", "test"), left_over=_LEFT_OVER)]] = "test"
     return tuple(splits), ("There is no official test split: test is the fifth that assay sets aside.",)
 
