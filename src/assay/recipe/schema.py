@@ -2,330 +2,37 @@
 
 A `Recipe` is frozen and validated. Sections with variants (``model``, ``optimizer``, …) are told apart by their
 ``name`` (``source`` for data); each variant accepts its own keys only. Every number has a lower and an upper bound.
+Data and augmentation stand in files of their own, and are offered here with the rest.
 """
 
 from __future__ import annotations
 
-import math
-import sys
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, Tag, ValidationError, ValidatorFunctionWrapHandler, model_validator
 
+from assay.recipe.augment_section import AUGMENTATIONS as AUGMENTATIONS
+from assay.recipe.augment_section import Augment as Augment
+from assay.recipe.data_section import Cifar10Data as Cifar10Data
+from assay.recipe.data_section import Cifar100Data as Cifar100Data
+from assay.recipe.data_section import CirclesData as CirclesData
+from assay.recipe.data_section import CsvData as CsvData
+from assay.recipe.data_section import Data as Data
+from assay.recipe.data_section import DigitsData as DigitsData
+from assay.recipe.data_section import FashionMnistData as FashionMnistData
+from assay.recipe.data_section import FolderData as FolderData
+from assay.recipe.data_section import MnistData as MnistData
+from assay.recipe.data_section import Normalize as Normalize
+from assay.recipe.data_section import UserData as UserData
 from assay.recipe.problems import invalid_value
-
-DOTTED_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
-FOREIGN_PACKAGES = frozenset(sys.stdlib_module_names) | {"__main__", "assay", "torch", "numpy", "pip", "setuptools"}
-"""Packages whose classes are not the user's own: a dotted path that leads into them is refused unread."""
-
-
-def _own(path: str) -> str:
-    if path.partition(".")[0].partition(":")[0] in FOREIGN_PACKAGES:
-        raise PydanticCustomError("foreign_path", "leads into a package that is not yours")
-    return path
-
-
-DottedPath = Annotated[str, StringConstraints(pattern=DOTTED_PATH, max_length=200), AfterValidator(_own)]
-
-
-def _plain(value: Any) -> Any:
-    """Refuse what JSON cannot hold, so that every recipe can be saved and hashed."""
-    if isinstance(value, dict):
-        for item in value.values():
-            _plain(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _plain(item)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise PydanticCustomError("finite_number", "must be finite")
-    elif not isinstance(value, str | int | float | None):
-        raise PydanticCustomError("plain_value", "must be plain data")
-    return value
-
-
-Options = Annotated[dict[str, Any], Field(max_length=100), BeforeValidator(_plain)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0, le=1000.0)]
+from assay.recipe.section import DOTTED_PATH as DOTTED_PATH
+from assay.recipe.section import FOREIGN_PACKAGES as FOREIGN_PACKAGES
+from assay.recipe.section import DottedPath, Fraction, Options, variant_of
+from assay.recipe.section import NotHashed as NotHashed
+from assay.recipe.section import Section as Section
 
 Activation = Literal["relu", "tanh", "sigmoid", "gelu", "swish"]
 Norm = Literal["none", "batch", "layer"]
-
-
-class _NotHashed:
-    """Marks a field that says where something lies: it decides no number, so a fingerprint leaves it out."""
-
-
-NotHashed = _NotHashed()
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
-
-Normalize = Literal["none", "channel", "pixel", "standard", "pca", "zca"]
-Place = Annotated[str, Field(min_length=1, max_length=4096), NotHashed]
-Side = Annotated[int, Field(ge=1, le=4096)]
-
-
-def _both_sides(value: Any) -> Any:
-    sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
-    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 4096 for side in sides):
-        raise PydanticCustomError("size", "is no size")  # one answer, not one for each side
-    return sides
-
-
-Size = Annotated[
-    tuple[Side, Side],
-    BeforeValidator(_both_sides, json_schema_input_type=Side | tuple[Side, Side]),
-]
-
-
-class _Data(Section):
-    validation: Annotated[float, Field(ge=0.01, le=0.9)] = 0.2
-    """Share of the examples outside the test split that validates; drawn anew for each seed. An official validation
-    split is used as it is, and leaves this without effect."""
-    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Share of the examples outside the test split that is used at all; drawn anew for each seed, every class alike."""
-    normalize: Normalize = "channel"
-    """Fitted on training examples. ``none``: pixels / 255, and points as they are; ``channel``: zero mean and unit
-    deviation per channel (or feature); ``pixel``: the mean image subtracted; ``standard``: zero mean and unit deviation
-    per pixel; ``pca``, ``zca``: whitened."""
-    whitening_epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
-    """For ``pca`` and ``zca``: added to each variance before its root divides; pixels are scaled to 0–1."""
-
-
-class DigitsData(_Data):
-    """scikit-learn's 1,797 handwritten digits, 8×8, grey; a fixed fifth is the test split."""
-
-    source: Literal["digits"]
-
-
-class CirclesData(_Data):
-    """Two noisy concentric circles in the plane, the same points for every seed."""
-
-    source: Literal["circles"]
-    points: Annotated[int, Field(ge=20, le=1_000_000)] = 250
-    """Points outside the test split."""
-    test_points: Annotated[int, Field(ge=10, le=1_000_000)] = 200
-    noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.17
-    """Standard deviation of the Gaussian noise added to each coordinate."""
-    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """Radius of the inner circle over that of the outer one."""
-
-
-class _Files(_Data):
-    on_bad: Literal["error", "skip"] = "error"
-    """What to do about examples that cannot be read: end with a list of them, or leave them out and note which."""
-
-
-class Cifar10Data(_Files):
-    """CIFAR-10 (Krizhevsky 2009), official binary files: 50,000 + 10,000 colour images of 32×32 in 10 classes."""
-
-    source: Literal["cifar10"]
-    root: Place = "cifar-10-batches-bin"
-    """Folder of the files, looked for among the data folders."""
-
-
-class Cifar100Data(_Files):
-    """CIFAR-100 (Krizhevsky 2009), official binary files: as CIFAR-10, in 100 classes or 20 coarse ones."""
-
-    source: Literal["cifar100"]
-    root: Place = "cifar-100-binary"
-    """Folder of the files, looked for among the data folders."""
-    labels: Literal["fine", "coarse"] = "fine"
-
-
-class MnistData(_Files):
-    """MNIST (LeCun et al. 1998), official IDX files, gzipped or not: 60,000 + 10,000 grey images of 28×28."""
-
-    source: Literal["mnist"]
-    root: Place = "mnist"
-    """Folder of the files, looked for among the data folders."""
-
-
-class FashionMnistData(_Files):
-    """Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747), in the layout of MNIST: ten kinds of clothing."""
-
-    source: Literal["fashion_mnist"]
-    root: Place = "fashion-mnist"
-    """Folder of the files, looked for among the data folders."""
-
-
-class _ImageFiles(_Files):
-    size: Size | None = None
-    """Height and width every image is brought to, or one number for both; if left out, images must have one size."""
-    fit: Literal["crop", "stretch", "pad"] = "crop"
-    """How an image of another shape is brought to ``size``. ``crop``: scaled until it covers it, and cut at the centre;
-    ``stretch``: each side by itself; ``pad``: scaled until it fits in, with black margins."""
-    color: Literal["rgb", "grey"] = "rgb"
-    """Three channels, or one: ITU-R 601-2 luma."""
-
-
-class FolderData(_ImageFiles):
-    """A folder of images: one folder per class, below ``train``, ``val`` and ``test``, or as one tree that is split."""
-
-    source: Literal["folder"]
-    root: Place
-    """The folder, looked for among the data folders."""
-
-
-class CsvData(_ImageFiles):
-    """A table of images: columns ``path`` and ``label``, and ``split`` (train, val, test) if it has one."""
-
-    source: Literal["csv"]
-    file: Place
-    """The table, looked for among the data folders; relative paths in it start at its own folder."""
-
-
-class UserData(_Data):
-    """A data source class of your own, by dotted path."""
-
-    source: DottedPath
-    options: Options = {}
-    """Keyword arguments of the class."""
-
-
-def _variant_of(key: str) -> Discriminator:
-    def variant(value: Any) -> str | None:
-        name = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
-        if not isinstance(name, str):
-            return None
-        return "user" if ":" in name else name
-
-    return Discriminator(variant, custom_error_type=f"variant_{key}", custom_error_message="unknown variant")
-
-
-Data = Annotated[
-    Annotated[DigitsData, Tag("digits")]
-    | Annotated[CirclesData, Tag("circles")]
-    | Annotated[Cifar10Data, Tag("cifar10")]
-    | Annotated[Cifar100Data, Tag("cifar100")]
-    | Annotated[MnistData, Tag("mnist")]
-    | Annotated[FashionMnistData, Tag("fashion_mnist")]
-    | Annotated[FolderData, Tag("folder")]
-    | Annotated[CsvData, Tag("csv")]
-    | Annotated[UserData, Tag("user")],
-    _variant_of("source"),
-]
-
-# --- augmentation ----------------------------------------------------------------------------------------------------
-
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Strength = Annotated[float, Field(ge=0.0, le=1.0)]
-Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
-
-
-class Augment(Section):
-    """Random changes of training images, drawn anew for each image and epoch; each is off unless set.
-
-    They are applied in the order of the fields here. Keys that say how (areas, ratios, operations, the fill) have no
-    effect while what they belong to is off, so that an arm can switch it off alone.
-    """
-
-    crop_padding: Annotated[int, Field(ge=0, le=512)] = 0
-    """Pixels added on every side, of which a window of the image's own size is cut at random."""
-    crop_fill: Literal["zeros", "reflect"] = "zeros"
-    """What is added: black, or the image mirrored at its edge."""
-    horizontal_flip: Probability = 0.0
-    """Probability of mirroring left and right."""
-    alternating_flip: bool = False
-    """Mirror each image left and right in every other epoch, a random half of them in the first (Jordan 2024,
-    arXiv:2404.00498)."""
-    vertical_flip: Probability = 0.0
-    """Probability of turning the image upside down."""
-    policy: Literal["none", "rand_augment", "trivial_augment"] = "none"
-    """RandAugment (Cubuk et al. 2019, arXiv:1909.13719) or TrivialAugment (Müller and Hutter 2021, arXiv:2103.10158),
-    with torchvision's operations and ranges."""
-    rand_augment_operations: Annotated[int, Field(ge=1, le=14)] = 2
-    """Operations in a row per image."""
-    rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
-    """Their magnitude, of 0 to 30. TrivialAugment draws it."""
-    resized_crop_area: Range | None = None
-    """Least and greatest share of the image's area that a random window of it has; the window is resized to the whole
-    (Szegedy et al. 2014, arXiv:1409.4842)."""
-    resized_crop_ratio: Range = (3 / 4, 4 / 3)
-    """Least and greatest ratio of that window's width to its height."""
-    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
-    """Greatest angle in degrees by which the image is turned about its centre, either way; what comes in is black."""
-    brightness: Strength = 0.0
-    """The image is multiplied by a factor of 1 − brightness to 1 + brightness."""
-    contrast: Strength = 0.0
-    """Blended with its mean grey, by such a factor."""
-    saturation: Strength = 0.0
-    """Blended with its grey version, by such a factor; grey images stay as they are."""
-    noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-    """Standard deviation of Gaussian noise added to every value, pixels scaled to 0–1; what leaves 0–1 is kept."""
-    erasing: Probability = 0.0
-    """Probability that a random rectangle is set to the normalised value 0 (Zhong et al. 2017, arXiv:1708.04896)."""
-    erasing_area: Range = (0.02, 0.33)
-    """Least and greatest share of the image's area erased."""
-    erasing_ratio: Range = (0.3, 3.3)
-    """Least and greatest ratio of the rectangle's height to its width."""
-    mixup: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
-    """α of mixup (Zhang et al. 2017, arXiv:1710.09412): each image and label is averaged with the next of its batch,
-    by a weight of its own, Beta(α, α)."""
-    cutmix: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
-    """α of CutMix (Yun et al. 2019, arXiv:1905.04899): a rectangle of the next image's, of share 1 − Beta(α, α), is
-    pasted in, and labels are averaged by the share that it really has. With mixup as well, each image gets one of the
-    two, at even odds."""
-
-    @property
-    def active(self) -> bool:
-        """Whether any of it changes an image."""
-        return any(getattr(self, name) not in (0, None, False, "none") for name in AUGMENTATIONS)
-
-    @model_validator(mode="after")
-    def _ranges_rise(self) -> Augment:
-        for name in ("resized_crop_area", "resized_crop_ratio", "erasing_area", "erasing_ratio"):
-            bounds = getattr(self, name)
-            if bounds is not None and bounds[0] > bounds[1]:
-                raise invalid_value(("augment", name), f"must be the least value and the greatest, got {list(bounds)}.")
-            if bounds is not None and name.endswith("area") and bounds[1] > 1.0:
-                raise invalid_value(("augment", name), f"must be shares of at most 1, got {list(bounds)}.")
-        if self.alternating_flip and self.horizontal_flip > 0.0:
-            raise invalid_value(
-                ("augment", "alternating_flip"),
-                f"takes the place of augment.horizontal_flip, got {self.horizontal_flip} there. Leave one of them out.",
-            )
-        return self
-
-
-AUGMENTATIONS = (
-    "crop_padding",
-    "horizontal_flip",
-    "alternating_flip",
-    "vertical_flip",
-    "policy",
-    "resized_crop_area",
-    "rotation",
-    "brightness",
-    "contrast",
-    "saturation",
-    "noise",
-    "erasing",
-    "mixup",
-    "cutmix",
-)
-"""The fields of `Augment` that switch something on; the others say how."""
 
 # --- model and initialisation ----------------------------------------------------------------------------------------
 
@@ -356,12 +63,12 @@ class UserModel(Section):
     """A ``torch.nn.Module`` of your own, by dotted path; called as ``Class(input_shape=…, classes=…, **options)``."""
 
     name: DottedPath
-    options: Options = {}
+    options: Options = Field(default={})
 
 
 Model = Annotated[
     Annotated[MlpModel, Tag("mlp")] | Annotated[LeNet5Model, Tag("lenet5")] | Annotated[UserModel, Tag("user")],
-    _variant_of("name"),
+    variant_of("name"),
 ]
 
 
