@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from assay.data.in_parallel import available_cores
 from assay.data.places import use_data_folder
 from assay.errors import AssayError, InputError, InvalidValueError, RunFailedError, did_you_mean, shown
 from assay.recipe.fingerprint import fingerprint
@@ -318,13 +319,6 @@ def jobs_for(study: Study, asked: int | None) -> int:
     threads = max(arm.recipe.train.threads for arm in study.arms)
     most = max(1, available_cores() // threads)
     return most if asked is None else min(asked, most)
-
-
-def available_cores() -> int:
-    """The CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_user_classes(study: Study) -> None:

@@ -20,7 +20,6 @@ Shape key: N images, C channels, H height, W width, T side of a thumbnail, F fea
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from assay.data.in_parallel import available_cores
 
 SIDE = 32
 """Side of a thumbnail."""
@@ -186,7 +187,7 @@ _Found = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]
 
 def workers() -> int:
     """Threads worth starting here."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(8, available_cores())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,7 @@ import json
 import os
 import secrets
 import shutil
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +37,7 @@ from PIL import features
 
 from assay.data import labelled_files
 from assay.data.images import DECODER, ImageForm, decode
+from assay.data.in_parallel import available_cores, in_order
 from assay.data.labelled_files import LabelledFiles, listed, printable
 from assay.data.places import CACHE_VARIABLE, cache_folder, digests
 from assay.data.source import Examples
@@ -261,20 +260,12 @@ def _decoded_into(file: IO[bytes], order: _Order, bad: dict[int, str]) -> Iterat
 def _decoded(order: _Order) -> Iterator[list[NDArray[np.uint8] | str]]:
     """The files' pixels, or reasons why not, some at a time and in order; as many threads as cores decode ahead."""
     at_once = max(1, min(_IMAGES_AT_ONCE, _BYTES_AT_ONCE // _bytes_each(order)))
-    workers = _cores()
-    ahead: deque[Future[list[NDArray[np.uint8] | str]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for start in range(0, len(order.files), at_once):
-                stop = min(start + at_once, len(order.files))
-                ahead.append(pool.submit(_decoded_part, order, start, stop))
-                if len(ahead) > 2 * workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    starts = range(0, len(order.files), at_once)
+    yield from in_order(
+        lambda start: _decoded_part(order, start, min(start + at_once, len(order.files))),
+        starts,
+        threads=available_cores(),
+    )
 
 
 def _bytes_each(order: _Order) -> int:
@@ -308,10 +299,6 @@ def _decoded_part(order: _Order, start: int, stop: int) -> list[NDArray[np.uint8
         except DataError as error:
             results.append(str(error))
     return results
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _header(images: int, shape: Sequence[int]) -> bytes:

@@ -9,10 +9,7 @@ Shape key: N examples, C channels (or features), H height, W width.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.data.images import ImageForm, decode
+from assay.data.in_parallel import available_cores, in_order
 from assay.data.labelled_files import LabelledFiles, listed, printable
 from assay.data.load import load_source
 from assay.data.moments import Moments, PixelSums, channel_moments, parts_of
@@ -134,7 +132,7 @@ def moments_of_files(
         DataError: no file can be read, or a mean image is asked for and sizes differ.
     """
     whole: _Tally | None = None
-    for tally in _tallies(root, paths, read, per_pixel, threads or _cores()):
+    for tally in _tallies(root, paths, read, per_pixel, threads or available_cores()):
         whole = tally if whole is None else whole.merged(tally)
     if whole is None:
         raise DataError("Statistics need at least one image, got no files.")
@@ -255,19 +253,12 @@ def _pixels(side: Side) -> tuple[int, Side]:
 
 def _tallies(root: Path, paths: Sequence[str], read: Read, per_pixel: bool, threads: int) -> Iterator[_Tally]:
     """A tally of every few files, in order; no more than a few are at work or waiting at once."""
-    ahead: deque[Future[_Tally]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for start in range(0, len(paths), _FILES_AT_ONCE):
-                stop = min(start + _FILES_AT_ONCE, len(paths))
-                ahead.append(pool.submit(_tally, root, paths, range(start, stop), read, per_pixel))
-                if len(ahead) > 2 * threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    starts = range(0, len(paths), _FILES_AT_ONCE)
+    return in_order(
+        lambda start: _tally(root, paths, range(start, min(start + _FILES_AT_ONCE, len(paths))), read, per_pixel),
+        starts,
+        threads=threads,
+    )
 
 
 def _tally(root: Path, paths: Sequence[str], places: range, read: Read, per_pixel: bool) -> _Tally:
@@ -295,7 +286,3 @@ def _summed(images: Sequence[NDArray[np.uint8]], per_pixel: bool) -> _Tally:
     side = (part.shape[2], part.shape[3])
     sums = PixelSums.of(part.reshape(len(part), -1) if per_pixel else part)
     return _Tally(sums=sums, smallest=side, largest=side, bad={}, per_pixel=per_pixel)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,7 +9,6 @@ Shape key: N images, C channels, H height, W width, T side of a thumbnail, K cla
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from assay.data.duplicates import SIDE, content_digest, flat, thumbnail, workers
 from assay.data.images import ImageForm, decode
+from assay.data.in_parallel import in_order
 from assay.data.labelled_files import LabelledFiles
 from assay.data.source import Examples
 from assay.data.splits import TEST_SHARE, stratified
@@ -188,10 +188,9 @@ def _looks(look: Callable[[int], _Look], total: int) -> Generator[Step, None, li
     def look_at_some(start: int) -> list[_Look]:
         return [look(position) for position in range(start, min(start + _AT_ONCE, total))]
 
-    with ThreadPoolExecutor(workers()) as threads:
-        for some in threads.map(look_at_some, starts):
-            found += some
-            yield Step(doing="images", done=len(found), total=total)
+    for some in in_order(look_at_some, starts, threads=workers()):
+        found += some
+        yield Step(doing="images", done=len(found), total=total)
     return found
 
 

@@ -13,17 +13,16 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import numpy as np
 
-from assay.data import image_cache
-from assay.data.image_cache import Progress
 from assay.data.labelled_files import LabelledFiles, complete, counted, listed, printable, with_roles
 from assay.data.places import find
-from assay.data.source import Examples
+from assay.data.sources.image_files import ImageFilesSource
 from assay.errors import DataError, shown
 from assay.recipe.schema import CsvData
 from assay.records import Split
@@ -41,27 +40,9 @@ class _Row:
     split: Split | None
 
 
-class CsvSource:
+@final
+class CsvSource(ImageFilesSource[CsvData]):
     """The data source ``csv``."""
-
-    def __init__(self, section: CsvData) -> None:
-        self._section = section
-
-    def load(self) -> Examples:
-        """uint8 images (N, C, H, W), memory-mapped, in the order of the rows; decoded now unless they have been.
-
-        Raises:
-            DataError: the table is not as it should be, files are bad, or the cache cannot be written.
-        """
-        return image_cache.examples(self.files(), self._section)
-
-    def prepare(self) -> Iterator[Progress]:
-        """Decode what has not been decoded yet, telling how far it is."""
-        return image_cache.prepare(self.files(), self._section)
-
-    def fingerprint(self) -> str:
-        """See `assay.data.labelled_files.fingerprint`."""
-        return image_cache.fingerprint(self.files(), self._section)
 
     def files(self) -> LabelledFiles:
         """What the table lists now.

@@ -11,17 +11,16 @@ Shape key: N files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import final
 
 import numpy as np
 
-from assay.data import image_cache
-from assay.data.image_cache import Progress
 from assay.data.images import EXTENSIONS
 from assay.data.labelled_files import LabelledFiles, complete, counted, listed, named, printable, with_roles
 from assay.data.places import find
-from assay.data.source import Examples
+from assay.data.sources.image_files import ImageFilesSource
 from assay.errors import DataError
 from assay.recipe.schema import FolderData
 from assay.records import Split
@@ -39,27 +38,9 @@ _SPLIT_WORDS: dict[str, Split] = {
 _LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 
 
-class FolderSource:
+@final
+class FolderSource(ImageFilesSource[FolderData]):
     """The data source ``folder``."""
-
-    def __init__(self, section: FolderData) -> None:
-        self._section = section
-
-    def load(self) -> Examples:
-        """uint8 images (N, C, H, W), memory-mapped, in the order of their paths; decoded now unless they have been.
-
-        Raises:
-            DataError: the folder is not as it should be, files are bad, or the cache cannot be written.
-        """
-        return image_cache.examples(self.files(), self._section)
-
-    def prepare(self) -> Iterator[Progress]:
-        """Decode what has not been decoded yet, telling how far it is."""
-        return image_cache.prepare(self.files(), self._section)
-
-    def fingerprint(self) -> str:
-        """See `assay.data.labelled_files.fingerprint`."""
-        return image_cache.fingerprint(self.files(), self._section)
 
     def files(self) -> LabelledFiles:
         """What is in the folder now.
