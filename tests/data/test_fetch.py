@@ -237,7 +237,7 @@ def test_loose_files_are_to_be_put_into_their_folder(base, monkeypatch):
     [
         ({f"{FOLDER}/{name}": content for name, content in list(CONTENTS.items())[:5]}, r"lacks test_batch\.bin\."),
         ({f"../{FOLDER}/{name}": content for name, content in CONTENTS.items()}, r"lacks data_batch_1\.bin, .*"),
-        ({f"/tmp/{FOLDER}/{name}": content for name, content in CONTENTS.items()}, r"lacks data_batch_1\.bin, .*"),
+        ({f"/absolute/{FOLDER}/{name}": content for name, content in CONTENTS.items()}, r"lacks data_batch_1\.bin, .*"),
     ],
 )
 def test_nothing_but_the_files_wanted_leaves_an_archive(base, monkeypatch, contents, problem):

@@ -35,8 +35,7 @@ def test_what_a_task_raises_reaches_whoever_takes_its_result():
             raise ValueError("three")
         return task
 
-    taken = []
+    work = in_order(fails_at_three, range(1000), threads=2)
+    assert [next(work), next(work), next(work)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
-        for result in in_order(fails_at_three, range(1000), threads=2):
-            taken.append(result)
-    assert taken == [0, 1, 2]
+        next(work)
