@@ -21,7 +21,7 @@ def recipe(**sections: Any) -> Recipe:
     [
         ({"optimzer": {}}, 'optimzer is not a known key.\n  Did you mean "optimizer"?'),
         ({"model": {"name": "mpl"}}, "model has an unknown name, got 'mpl'.\n  Did you mean \"mlp\"?"),
-        ({"model": {}}, "model needs the key 'name' to say which one is meant.\n  Valid names: mlp, lenet5."),
+        ({"model": {}}, "model needs the key 'name' to say which one is meant.\n  Valid names: mlp, lenet5, svm, logistic_regression."),
         ({"model": "mlp"}, "model must be a mapping with the key 'name', got 'mlp'."),
         ({"model": None}, "model must be a mapping with the key 'name', got None."),
         ({"model": {"name": 3}}, "model has an unknown name, got 3."),

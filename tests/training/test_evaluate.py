@@ -10,6 +10,7 @@ from torch import nn
 
 from assay.records import Predictions
 from assay.training import evaluate as module
+from assay.training.engines.with_torch import scores_of
 from assay.training.evaluate import evaluate, seconds_per_example
 
 
@@ -22,7 +23,7 @@ def data(examples=50):
 def test_loss_accuracy_and_probabilities_are_their_definitions():
     model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.9))  # would show if evaluation were in training mode
     inputs_ND, labels_N = data()
-    result = evaluate(model, split_of(inputs_ND, labels_N))
+    result = evaluate(scores_of(model), split_of(inputs_ND, labels_N))
     with torch.no_grad():
         p_NK = torch.softmax(model[0](inputs_ND).double(), dim=1).numpy()
     y_N = labels_N.numpy()
@@ -34,9 +35,9 @@ def test_loss_accuracy_and_probabilities_are_their_definitions():
 
 def test_the_batches_do_not_show(monkeypatch):
     model = nn.Linear(4, 3)
-    whole = evaluate(model, split_of(*data()))
+    whole = evaluate(scores_of(model), split_of(*data()))
     monkeypatch.setattr(module, "EVALUATION_BATCH", 7)
-    parts = evaluate(model, split_of(*data()))
+    parts = evaluate(scores_of(model), split_of(*data()))
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
     torch.testing.assert_close(parts.probabilities_NK, whole.probabilities_NK)
     assert parts.correct == whole.correct
@@ -47,7 +48,7 @@ def test_what_is_not_a_number_counts_as_wrong_as_it_does_when_read_back():
     inputs_ND, labels_N = data()
     inputs_ND[5:15] = math.nan
     inputs_ND[20] = 3e38  # logits overflow to infinities
-    result = evaluate(model, split_of(inputs_ND, labels_N))
+    result = evaluate(scores_of(model), split_of(inputs_ND, labels_N))
     kept = Predictions(
         probabilities_NC=result.probabilities_NK.numpy(), labels_N=labels_N.numpy(), indices_N=np.arange(50)
     )
@@ -59,13 +60,13 @@ def test_what_is_not_a_number_counts_as_wrong_as_it_does_when_read_back():
 def test_probabilities_are_float32_whatever_the_model_computes_in():
     inputs_ND, labels_N = data()
     split = split_of(inputs_ND, labels_N, dtype=torch.float64)
-    assert evaluate(nn.Linear(4, 3).double(), split).probabilities_NK.dtype == torch.float32
+    assert evaluate(scores_of(nn.Linear(4, 3).double()), split).probabilities_NK.dtype == torch.float32
 
 
 def test_timing_is_per_example(monkeypatch):
     ticks = iter([0.0, 0.010, 1.0, 1.005, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5])
     monkeypatch.setattr(module, "perf_counter", lambda: next(ticks))
-    assert seconds_per_example(nn.Linear(4, 3), split_of(*data())) == pytest.approx(0.005 / 50)
+    assert seconds_per_example(scores_of(nn.Linear(4, 3)), split_of(*data())) == pytest.approx(0.005 / 50)
 
 
 class Doubling(nn.Module):
@@ -78,8 +79,8 @@ class Doubling(nn.Module):
 def test_a_model_that_writes_to_its_input_changes_no_data():
     inputs_ND, labels_N = data()
     split = split_of(inputs_ND[:, :3], labels_N)
-    first = evaluate(Doubling(), split).loss
-    assert evaluate(Doubling(), split).loss == first
+    first = evaluate(scores_of(Doubling()), split).loss
+    assert evaluate(scores_of(Doubling()), split).loss == first
 
 
 GROWTH = """
@@ -89,6 +90,7 @@ from assay.data.batches import SplitData, training_batches
 from assay.data.normalize import fit
 from assay.data.on_device import Normalizer, RawExamples
 from assay.recipe.schema import Augment
+from assay.training.engines.with_torch import scores_of
 from assay.training.evaluate import evaluate
 
 def anonymous():
@@ -105,7 +107,7 @@ for _ in training_batches(split, Augment(crop_padding=4), classes=10, batch_size
     pass  # leaves holes of a batch's size in memory, as an epoch of training does
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 10))
 before = anonymous()
-evaluate(model, split)
+evaluate(scores_of(model), split)
 print(anonymous() - before)
 """
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from assay.recipe.schema import CrossEntropyLoss
+from assay.training.engines.with_torch import scores_of
 from assay.training.evaluate import evaluate
 from assay.training.loop import count_correct, global_norm, train
 from assay.training.losses import cross_entropy
@@ -70,7 +71,7 @@ def test_training_goes_on_in_training_mode_after_an_evaluation_in_between():
     x_BD, y_B = batch()
     loop = steps(model, [(x_BD.float(), y_B)] * 2)
     next(loop)
-    evaluate(model, split_of(x_BD.float(), y_B))
+    evaluate(scores_of(model), split_of(x_BD.float(), y_B))
     assert not model.training
     next(loop)
     assert model.training

@@ -15,8 +15,8 @@ from assay.metrics.catalogue import CATALOGUE
 from assay.recipe.schema import LeNet5Model, Recipe
 from assay.records import Run
 from assay.training import loop, prepare
-from assay.training import run as module
 from assay.training.describe import model_anatomy
+from assay.training.engines import with_torch
 from assay.training.run import run_recipe
 
 BASE = {
@@ -135,7 +135,7 @@ def test_an_epoch_averages_its_steps_by_their_examples(monkeypatch):
             taken.append(record)
             yield record
 
-    monkeypatch.setattr(module, "train", recorded)
+    monkeypatch.setattr(with_torch, "train", recorded)
     last = run(train={"epochs": 2, "batch_size": 700}).history[-1]
     steps = taken[2:]
     assert [step.examples for step in steps] == [700, 450]

@@ -46,6 +46,10 @@ def build_model(model: Model, init: Init, *, seed: int, input_shape: tuple[int, 
             network = _own_network(model, input_shape, classes, seed)
         initialise(network, init, seed=seed, activation=model.activation)
         return network
+    if not isinstance(model, UserModel):
+        raise InvalidValueError(
+            ("model", "name"), f"must name a network here, got {model.name}, which is fitted at once and has no layers."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream_key(seed, "init") % 2**63)
         network = _users_network(model, input_shape, classes)

@@ -2,14 +2,14 @@
 
 A `Recipe` is frozen and validated. Sections with variants (``model``, ``optimizer``, …) are told apart by their
 ``name`` (``source`` for data); each variant accepts its own keys only. Every number has a lower and an upper bound.
-Data and augmentation stand in files of their own, and are offered here with the rest.
+Data, augmentation and the model stand in files of their own, and are offered here with the rest.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag, ValidationError, ValidatorFunctionWrapHandler, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, model_validator
 
 from assay.recipe.augment_section import AUGMENTATIONS as AUGMENTATIONS
 from assay.recipe.augment_section import Augment as Augment
@@ -24,82 +24,27 @@ from assay.recipe.data_section import FolderData as FolderData
 from assay.recipe.data_section import MnistData as MnistData
 from assay.recipe.data_section import Normalize as Normalize
 from assay.recipe.data_section import UserData as UserData
+from assay.recipe.model_section import Activation as Activation
+from assay.recipe.model_section import DefaultInit as DefaultInit
+from assay.recipe.model_section import DropoutForm as DropoutForm
+from assay.recipe.model_section import Init as Init
+from assay.recipe.model_section import KaimingInit as KaimingInit
+from assay.recipe.model_section import LeNet5Model as LeNet5Model
+from assay.recipe.model_section import LogisticRegressionModel as LogisticRegressionModel
+from assay.recipe.model_section import MlpModel as MlpModel
+from assay.recipe.model_section import Model as Model
+from assay.recipe.model_section import Norm as Norm
+from assay.recipe.model_section import NormalInit as NormalInit
+from assay.recipe.model_section import Pooling as Pooling
+from assay.recipe.model_section import SvmModel as SvmModel
+from assay.recipe.model_section import UserModel as UserModel
+from assay.recipe.model_section import XavierInit as XavierInit
 from assay.recipe.problems import invalid_value
 from assay.recipe.section import DOTTED_PATH as DOTTED_PATH
 from assay.recipe.section import FOREIGN_PACKAGES as FOREIGN_PACKAGES
-from assay.recipe.section import DottedPath, Fraction, Options, variant_of
+from assay.recipe.section import Fraction
 from assay.recipe.section import NotHashed as NotHashed
 from assay.recipe.section import Section as Section
-
-Activation = Literal["relu", "tanh", "sigmoid", "gelu", "swish"]
-Norm = Literal["none", "batch", "layer"]
-
-# --- model and initialisation ----------------------------------------------------------------------------------------
-
-
-class _Network(Section):
-    activation: Activation = "relu"
-    norm: Norm = "none"
-    """Normalisation after every layer but the last, before its activation."""
-    dropout: Fraction = 0.0
-    """Probability with which a unit of a hidden fully connected layer is dropped."""
-
-
-class MlpModel(_Network):
-    """Fully connected layers of any widths."""
-
-    name: Literal["mlp"]
-    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max_length=100, strict=False)] = (256,)
-    """Units of each hidden layer; an empty list gives a linear classifier."""
-
-
-class LeNet5Model(_Network):
-    """LeNet-5 (LeCun et al. 1998) with max-pooling, fitted to any image size."""
-
-    name: Literal["lenet5"]
-
-
-class UserModel(Section):
-    """A ``torch.nn.Module`` of your own, by dotted path; called as ``Class(input_shape=…, classes=…, **options)``."""
-
-    name: DottedPath
-    options: Options = Field(default={})
-
-
-Model = Annotated[
-    Annotated[MlpModel, Tag("mlp")] | Annotated[LeNet5Model, Tag("lenet5")] | Annotated[UserModel, Tag("user")],
-    variant_of("name"),
-]
-
-
-class DefaultInit(Section):
-    """torch's U(−1/√fan_in, 1/√fan_in) for assay's models; a user's class keeps what its constructor made."""
-
-    name: Literal["default"]
-
-
-class KaimingInit(Section):
-    """He et al. 2015, arXiv:1502.01852: deviation gain/√fan_in; biases zero."""
-
-    name: Literal["kaiming"]
-    distribution: Literal["normal", "uniform"] = "normal"
-
-
-class XavierInit(Section):
-    """Glorot and Bengio 2010: deviation gain·√(2/(fan_in + fan_out)); biases zero."""
-
-    name: Literal["xavier"]
-    distribution: Literal["normal", "uniform"] = "uniform"
-
-
-class NormalInit(Section):
-    """Zero-mean normal weights of one standard deviation, the weight scale; biases zero."""
-
-    name: Literal["normal"]
-    scale: Annotated[float, Field(ge=0.0, le=100.0)] = 0.01
-
-
-Init = Annotated[DefaultInit | KaimingInit | XavierInit | NormalInit, Field(discriminator="name")]
 
 # --- loss, optimizer, schedule ---------------------------------------------------------------------------------------
 
@@ -234,6 +179,9 @@ Schedule = Annotated[
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
+Engine = Literal["torch", "numpy", "autograd", "modules"]
+
+
 class Train(Section):
     """How long, in what batches, and with what arithmetic."""
 
@@ -242,6 +190,17 @@ class Train(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads of one run. More change the order of sums, and so the last bits of every number."""
     precision: Literal["float32", "float64"] = "float32"
+    engine: Engine = "torch"
+    """What computes the training. ``numpy``: assay's layers written by hand; ``autograd``, ``modules``: one hidden tanh
+    layer trained by plain SGD, written with torch's tensors, or with its layers, and no optimizer object."""
+
+
+class Evaluate(Section):
+    """What is measured beside the usual, after training."""
+
+    shift: Annotated[int, Field(ge=0, le=64)] = 0
+    """Pixels by which test images are shifted, in each of the eight directions, to see what the model makes of them;
+    0 leaves that out."""
 
 
 def _with_default_variants(data: dict[str, Any]) -> dict[str, Any]:
@@ -265,6 +224,7 @@ class Recipe(Section):
     optimizer: Optimizer = AdamOptimizer(name="adam")
     schedule: Schedule = ConstantSchedule(name="constant")
     train: Train = Train()
+    evaluate: Evaluate = Evaluate()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="wrap")
@@ -299,6 +259,7 @@ class Recipe(Section):
                 "changes normalised images, and data.normalize pca makes features of them.",
                 "Choose data.normalize zca, or leave it out.",
             )
+        self._engine_fits()
         norm = self.model.norm if isinstance(self.model, MlpModel | LeNet5Model) else "none"
         if norm == "batch" and self.train.batch_size == 1:
             raise invalid_value(("train", "batch_size"), "must be at least 2 with model.norm batch, got 1.")
@@ -308,6 +269,52 @@ class Recipe(Section):
                 ("schedule", "warmup_epochs"), f"must be less than train.epochs ({self.train.epochs}), got {warmup:g}."
             )
         return self
+
+    def _engine_fits(self) -> None:
+        engine = self.train.engine
+        if isinstance(self.model, SvmModel | LogisticRegressionModel):
+            if self.augment.active:
+                raise invalid_value(
+                    ("augment",),
+                    f"needs a model trained in batches, and model.name {self.model.name} is fitted at once.",
+                    "Leave the section out for this model: augment: {}.",
+                )
+            if engine != "torch":
+                raise invalid_value(
+                    ("train", "engine"),
+                    f"{engine} trains networks, and model.name {self.model.name} is fitted by scikit-learn.",
+                    "Leave train.engine out for this model.",
+                )
+        elif engine in ("autograd", "modules") and (missing := self._beyond_one_tanh_layer()):
+            key, value, needed = missing
+            raise invalid_value(
+                key,
+                f"must be {needed} with train.engine {engine}, which trains one hidden tanh layer by plain SGD, got "
+                f"{value}.",
+                "Choose train.engine numpy or torch, which train everything.",
+            )
+
+    def _beyond_one_tanh_layer(self) -> tuple[tuple[str, str], object, str] | None:
+        """What this recipe asks for that the two smallest engines do not have: key, value, and what they have."""
+        model, optimizer, loss = self.model, self.optimizer, self.loss
+        if not isinstance(model, MlpModel):
+            return ("model", "name"), model.name, "mlp"
+        if not isinstance(optimizer, SgdOptimizer):
+            return ("optimizer", "name"), optimizer.name, "sgd"
+        asked: list[tuple[tuple[str, str], object, object, str]] = [
+            (("model", "widths"), len(model.widths), 1, "a list of one width"),
+            (("model", "activation"), model.activation, "tanh", "tanh"),
+            (("model", "norm"), model.norm, "none", "none"),
+            (("model", "dropout"), model.dropout, 0.0, "0"),
+            (("optimizer", "momentum"), optimizer.momentum, 0.0, "0"),
+            (("loss", "label_smoothing"), loss.label_smoothing, 0.0, "0"),
+            (("loss", "l1"), loss.l1, 0.0, "0"),
+            (("loss", "l2"), loss.l2, 0.0, "0"),
+        ]
+        for key, value, has, needed in asked:
+            if value != has:
+                return key, f"{value} widths" if key[1] == "widths" else value, needed
+        return None
 
     def at_seed(self, seed: int) -> Recipe:
         """The same recipe with another seed."""

@@ -6,15 +6,19 @@ Shape key: N examples of the split, B examples in a batch, K classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from assay.data.batches import SplitData
 from assay.training.loop import count_correct
+
+Scores = Callable[[Tensor], Tensor]
+"""From inputs to logits (B, K), as the model gives them in evaluation mode."""
 
 EVALUATION_BATCH = 512
 """Examples at a time: enough to fill the arithmetic units, little enough to stay in the caches of a small network."""
@@ -48,18 +52,17 @@ class Evaluation:
         return self.loss if math.isfinite(self.loss) else None
 
 
-def evaluate(model: nn.Module, split: SplitData) -> Evaluation:
-    """Classify every example, in batches, without gradients. Leaves the model in evaluation mode.
+def evaluate(scores: Scores, split: SplitData) -> Evaluation:
+    """Classify every example, in batches.
 
     The probabilities are float32, and the accuracy is theirs, so that it can be recomputed from what is stored.
     """
-    model.eval()
     loss_sum, done = 0.0, 0
     with torch.inference_mode():
         # Made at once: kept batch by batch, they would lie between the batches in memory, which then cannot be reused.
         probabilities_NK = torch.empty(0)
         for x_B, y_B in split.in_order(_batch_size(split)):
-            log_p_BK = model(x_B).log_softmax(dim=1)
+            log_p_BK = scores(x_B).log_softmax(dim=1)
             loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum())
             if not done:
                 probabilities_NK = log_p_BK.new_empty((len(split), log_p_BK.shape[1]), dtype=torch.float32)
@@ -69,20 +72,19 @@ def evaluate(model: nn.Module, split: SplitData) -> Evaluation:
     return Evaluation(loss=loss_sum / len(split), correct=correct, probabilities_NK=probabilities_NK)
 
 
-def seconds_per_example(model: nn.Module, split: SplitData) -> float:
+def seconds_per_example(scores: Scores, split: SplitData) -> float:
     """Wall time to classify one example, in batches of a whole evaluation: the fastest of up to five passes over at
     most a few thousand examples. Normalising is not part of it.
 
     The fastest, because whatever else the machine does can only add to it.
     """
-    model.eval()
     fastest, spent = math.inf, 0.0
     batches = [x_B for x_B, _ in islice(split.in_order(_batch_size(split)), _TIMED_BATCHES)]
     with torch.inference_mode():
         for _ in range(_TIMED_PASSES):
             start = perf_counter()
             for x_B in batches:
-                logits_BK = model(x_B)
+                logits_BK = scores(x_B)
             float(logits_BK[-1, 0])  # waits for a device that computes on its own
             fastest = min(fastest, perf_counter() - start)
             spent += fastest

@@ -5,43 +5,21 @@ Shape key: N examples of a split, K classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from time import perf_counter
 
-import torch
-from torch import nn
-
-from assay.data.batches import batch_bounds, training_batches
-from assay.errors import InvalidValueError
-from assay.models.build import build_model
 from assay.recipe.schema import Recipe
-from assay.records import Array, EpochRecord, Predictions, Run, RunRecord, Split, StepRecord
+from assay.records import EpochRecord, Predictions, Run, RunRecord, Split
 from assay.training.artefacts import artefacts
+from assay.training.engines.choose import build_engine
 from assay.training.environment import environment
-from assay.training.evaluate import Evaluation, evaluate, seconds_per_example
+from assay.training.evaluate import Evaluation
+from assay.training.fit import Trained, fit_in_epochs
 from assay.training.isolation import isolated, torch_device
-from assay.training.loop import global_norm, train
-from assay.training.losses import cross_entropy
-from assay.training.optimizers import build_optimizer
-from assay.training.penalties import Penalty
 from assay.training.prepare import PreparedData, prepare_data
-from assay.training.schedules import build_schedule
 
 _NOTES_OF_WARNINGS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """What training came to: the model is the one handed in, with its last weights."""
-
-    history: tuple[EpochRecord, ...]
-    initial_loss: float | None
-    evaluations: dict[Split, Evaluation]
-    diverged_at: dict[str, int] | None
 
 
 def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
@@ -67,26 +45,18 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
     where = torch_device(device)
     with isolated(threads=recipe.train.threads, seed=recipe.seed, device=where) as warnings:
         data = prepare_data(recipe, where)
-        model = build_model(
-            recipe.model, recipe.init, seed=recipe.seed, input_shape=data.input_shape, classes=len(data.classes)
-        )
-        _refuse_batches_of_one(recipe, model)
-        model.to(device=where, dtype=getattr(torch, recipe.train.precision))
-        trained = _fit(recipe, model, data)
-        inference_seconds = seconds_per_example(model, data.splits["test"])
-        weights = {name: _array(tensor) for name, tensor in model.state_dict().items()}
+        trained = fit_in_epochs(recipe, build_engine(recipe, data, where), data)
         pictures = artefacts(recipe, data)
-    parameters = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     notes = _notes(recipe, data, [f"{w.category.__name__}: {w.message}" for w in warnings])
     record = RunRecord(
         fingerprint=fingerprint,
         status="diverged" if trained.diverged_at else "completed",
         recipe=recipe.resolved(),
-        metrics=_metrics(trained, inference_seconds, sum(count for count, _ in parameters)),
+        metrics=_metrics(trained),
         examples={name: len(split) for name, split in data.splits.items()},
         classes=data.classes,
-        parameters=sum(count for count, _ in parameters),
-        trainable_parameters=sum(count for count, trainable in parameters if trainable),
+        parameters=trained.parameters,
+        trainable_parameters=trained.trainable_parameters,
         environment=environment(where),
         started_at=started.isoformat(timespec="seconds"),
         seconds=perf_counter() - start,
@@ -98,7 +68,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         record=record,
         history=trained.history,
         predictions={name: _predictions(trained.evaluations[name], data, name) for name in ("val", "test")},
-        weights=weights,
+        weights=trained.weights,
         preprocessing=data.preprocessing.facts,
         preprocessing_arrays=data.preprocessing.arrays,
         artefacts=pictures,
@@ -106,76 +76,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
     )
 
 
-def _fit(recipe: Recipe, model: nn.Module, data: PreparedData) -> _Trained:
-    """Train the model in place, measuring it before the first epoch and after each."""
-    train_data, val_data, test_data = (data.splits[name] for name in ("train", "val", "test"))
-    epochs, batch_size = recipe.train.epochs, recipe.train.batch_size
-    steps_per_epoch = len(batch_bounds(len(train_data), batch_size))
-    steps = train(
-        model,
-        training_batches(
-            train_data,
-            recipe.augment,
-            classes=len(data.classes),
-            batch_size=batch_size,
-            epochs=epochs,
-            seed=recipe.seed,
-        ),
-        build_optimizer(recipe.optimizer, model),
-        build_schedule(recipe.schedule, lr=recipe.optimizer.lr, epochs=epochs, steps_per_epoch=steps_per_epoch),
-        cross_entropy(recipe.loss),
-        Penalty(model, l1=recipe.loss.l1, l2=recipe.loss.l2),
-    )
-    initial = evaluate(model, train_data)
-    history: list[EpochRecord] = []
-    diverged_at = None
-    for epoch in range(1, epochs + 1):
-        start = perf_counter()
-        records = list(islice(steps, steps_per_epoch))
-        seconds = perf_counter() - start
-        on_train = evaluate(model, train_data)
-        on_val = evaluate(model, val_data)
-        weight_norm = global_norm([parameter.detach() for parameter in model.parameters()])
-        history.append(_epoch_record(epoch, records, on_train, on_val, weight_norm, seconds))
-        if not all(map(math.isfinite, (records[-1].loss, on_train.loss, on_val.loss))):
-            history[-1] = replace(history[-1], running_train_loss=None, train_loss=None, val_loss=None)
-            diverged_at = {"epoch": epoch, "step": records[-1].step}
-            break
-    on_test = evaluate(model, test_data)
-    return _Trained(
-        history=tuple(history),
-        initial_loss=initial.finite_loss,
-        evaluations={"train": on_train, "val": on_val, "test": on_test},
-        diverged_at=diverged_at,
-    )
-
-
-def _epoch_record(
-    epoch: int,
-    records: Sequence[StepRecord],
-    on_train: Evaluation,
-    on_val: Evaluation,
-    weight_norm: float,
-    seconds: float,
-) -> EpochRecord:
-    examples = sum(record.examples for record in records)
-    return EpochRecord(
-        epoch=epoch,
-        step=records[-1].step,
-        lr=records[-1].lr,
-        running_train_loss=_finite(sum(record.loss * record.examples for record in records) / examples),
-        running_train_accuracy=sum(record.correct for record in records) / examples,
-        train_loss=on_train.finite_loss,
-        train_accuracy=on_train.accuracy,
-        val_loss=on_val.finite_loss,
-        val_accuracy=on_val.accuracy,
-        gradient_norm=_finite(sum(record.gradient_norm for record in records) / len(records)),
-        weight_norm=_finite(weight_norm),
-        seconds=seconds,
-    )
-
-
-def _metrics(trained: _Trained, inference_seconds: float, parameters: int) -> dict[str, float | None]:
+def _metrics(trained: Trained) -> dict[str, float | None]:
     """Every metric of the catalogue. A diverged run has no final losses, even those that were finite."""
     last = trained.history[-1]
     on_train, on_val, on_test = (trained.evaluations[name] for name in ("train", "val", "test"))
@@ -197,8 +98,8 @@ def _metrics(trained: _Trained, inference_seconds: float, parameters: int) -> di
         "gradient_norm": last.gradient_norm,
         "weight_norm": last.weight_norm,
         "seconds": sum(record.seconds for record in trained.history),
-        "inference_seconds": inference_seconds,
-        "parameters": float(parameters),
+        "inference_seconds": trained.inference_seconds,
+        "parameters": float(trained.parameters),
     }
 
 
@@ -209,23 +110,6 @@ def _predictions(evaluation: Evaluation, data: PreparedData, name: Split) -> Pre
         labels_N=split.labels_N.cpu().numpy(),
         indices_N=split.indices_N,
     )
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    """A copy as NumPy array of the same type, but for bfloat16, which NumPy lacks: float32 holds its every value."""
-    host = tensor.detach().cpu()
-    return (host.float() if host.dtype == torch.bfloat16 else host).numpy().copy()
-
-
-def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:
-    if recipe.train.batch_size == 1 and any(
-        isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()
-    ):
-        raise InvalidValueError(
-            ("train", "batch_size"),
-            "must be at least 2 for a model with batch normalisation, got 1.",
-            f"Raise train.batch_size, or choose another normalisation in model.name ({recipe.model.name}).",
-        )
 
 
 def _notes(recipe: Recipe, data: PreparedData, warnings: Sequence[str]) -> tuple[str, ...]:
@@ -258,7 +142,3 @@ def _log(record: RunRecord, history: Sequence[EpochRecord]) -> str:
     lines += [f"note: {note}" for note in record.notes]
     lines.append(f"{record.status} in {record.seconds:.2f} s")
     return "\n".join(lines) + "\n"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

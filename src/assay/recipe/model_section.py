@@ -1,0 +1,119 @@
+"""The ``model`` and ``init`` sections of a recipe: what is trained, and from which weights it starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Tag
+
+from assay.recipe.section import DottedPath, Fraction, Options, Section, variant_of
+
+Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "swish"]
+Norm = Literal["none", "batch", "layer"]
+DropoutForm = Literal["inverted", "vanilla"]
+Pooling = Literal["max", "average", "subsample"]
+
+
+class _Network(Section):
+    activation: Activation = "relu"
+    norm: Norm = "none"
+    """Normalisation after every layer but the last, before its activation."""
+    dropout: Fraction = 0.0
+    """Probability with which a unit of a hidden fully connected layer is dropped."""
+    dropout_form: DropoutForm = "inverted"
+    """``inverted``: kept units are scaled up in training; ``vanilla``: all units are scaled down in evaluation."""
+
+
+class MlpModel(_Network):
+    """Fully connected layers of any widths."""
+
+    name: Literal["mlp"]
+    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max_length=100, strict=False)] = (256,)
+    """Units of each hidden layer; an empty list gives a linear classifier."""
+
+
+class LeNet5Model(_Network):
+    """LeNet-5 (LeCun et al. 1998) with max-pooling, fitted to any image size."""
+
+    name: Literal["lenet5"]
+    pooling: Pooling = "max"
+    """What becomes of each 2×2 window: its maximum, its mean, or (``subsample``) its first pixel."""
+
+
+PenaltyInverse = Annotated[float, Field(gt=0.0, le=1e9)]
+
+
+class SvmModel(Section):
+    """Support vector machine (Cortes and Vapnik 1995), by scikit-learn; fitted at once, so it has no epochs.
+
+    ``linear`` is one-versus-rest with squared hinge loss (LIBLINEAR), ``rbf`` one-versus-one with hinge loss (LIBSVM).
+    It gives classes, not probabilities, so its losses are missing. Optimizer, schedule, init and batches are without
+    effect on it.
+    """
+
+    name: Literal["svm"]
+    kernel: Literal["linear", "rbf"] = "rbf"
+    C: PenaltyInverse = 1.0
+    """Weight of the training errors against the margin's width."""
+    gamma: Annotated[float, Field(gt=0.0, le=1e9)] | Literal["scale"] = "scale"
+    """Of the RBF kernel exp(−γ‖x − x'‖²); ``scale`` is 1 / (features · variance of all inputs)."""
+
+
+class LogisticRegressionModel(Section):
+    """Multinomial logistic regression with an L2 penalty, by scikit-learn; fitted at once, so it has no epochs.
+
+    Optimizer, schedule, init and batches are without effect on it.
+    """
+
+    name: Literal["logistic_regression"]
+    C: PenaltyInverse = 1.0
+    """Inverse of the penalty: minimised is ‖W‖²/2 + C · the sum of the cross-entropies."""
+    iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Most iterations of L-BFGS."""
+
+
+class UserModel(Section):
+    """A ``torch.nn.Module`` of your own, by dotted path; called as ``Class(input_shape=…, classes=…, **options)``."""
+
+    name: DottedPath
+    options: Options = Field(default={})
+
+
+Model = Annotated[
+    Annotated[MlpModel, Tag("mlp")]
+    | Annotated[LeNet5Model, Tag("lenet5")]
+    | Annotated[SvmModel, Tag("svm")]
+    | Annotated[LogisticRegressionModel, Tag("logistic_regression")]
+    | Annotated[UserModel, Tag("user")],
+    variant_of("name"),
+]
+
+
+class DefaultInit(Section):
+    """torch's U(−1/√fan_in, 1/√fan_in) for assay's models; a user's class keeps what its constructor made."""
+
+    name: Literal["default"]
+
+
+class KaimingInit(Section):
+    """He et al. 2015, arXiv:1502.01852: deviation gain/√fan_in; biases zero."""
+
+    name: Literal["kaiming"]
+    distribution: Literal["normal", "uniform"] = "normal"
+
+
+class XavierInit(Section):
+    """Glorot and Bengio 2010: deviation gain·√(2/(fan_in + fan_out)); biases zero."""
+
+    name: Literal["xavier"]
+    distribution: Literal["normal", "uniform"] = "uniform"
+
+
+class NormalInit(Section):
+    """Zero-mean normal weights of one standard deviation, the weight scale; biases zero."""
+
+    name: Literal["normal"]
+    scale: Annotated[float, Field(ge=0.0, le=100.0)] = 0.01
+
+
+Init = Annotated[DefaultInit | KaimingInit | XavierInit | NormalInit, Field(discriminator="name")]

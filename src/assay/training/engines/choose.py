@@ -1,0 +1,46 @@
+"""From a recipe to the engine it asks for, with its initial weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from assay.data.batches import batch_bounds
+from assay.errors import InvalidValueError
+from assay.models.build import build_model
+from assay.recipe.schema import Recipe
+from assay.training.engines.engine import Engine
+from assay.training.engines.with_torch import TorchEngine
+from assay.training.prepare import PreparedData
+from assay.training.schedules import build_schedule
+
+
+def build_engine(recipe: Recipe, data: PreparedData, device: torch.device) -> Engine:
+    """The engine of a recipe's network, whose initial weights are the same whichever engine it is.
+
+    Raises:
+        InputError: the model does not suit its data or its engine.
+    """
+    model = build_model(
+        recipe.model, recipe.init, seed=recipe.seed, input_shape=data.input_shape, classes=len(data.classes)
+    )
+    _refuse_batches_of_one(recipe, model)
+    model.to(device=device, dtype=getattr(torch, recipe.train.precision))
+    schedule = build_schedule(
+        recipe.schedule,
+        lr=recipe.optimizer.lr,
+        epochs=recipe.train.epochs,
+        steps_per_epoch=len(batch_bounds(len(data.splits["train"]), recipe.train.batch_size)),
+    )
+    return TorchEngine(model, recipe, schedule)
+
+
+def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:
+    if recipe.train.batch_size == 1 and any(
+        isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()
+    ):
+        raise InvalidValueError(
+            ("train", "batch_size"),
+            "must be at least 2 for a model with batch normalisation, got 1.",
+            f"Raise train.batch_size, or choose another normalisation in model.name ({recipe.model.name}).",
+        )

@@ -1,0 +1,52 @@
+"""What a run asks of whatever computes it.
+
+Shape key: B examples in the batch, K classes; an input is (C, H, W) or (D,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from assay.data.batches import Batch
+from assay.records import Array, StepRecord
+
+
+class Engine(Protocol):
+    """A model that can be trained, asked for scores, and taken apart into its weights.
+
+    Batches come in, and scores go out, as torch tensors: that is how the data room hands examples over. On the CPU an
+    array and a tensor share their memory.
+    """
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model holds that training could change."""
+        ...
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many of them training does change."""
+        ...
+
+    def steps(self, batches: Iterable[Batch]) -> Iterator[StepRecord]:
+        """Take one optimizer step per batch and yield a record of it; nothing happens ahead of the caller.
+
+        A loss that is not finite ends the steps: its record is yielded, with a gradient norm of NaN, and the weights
+        stay as they were when they gave that loss.
+        """
+        ...
+
+    def scores(self, x_B: Tensor) -> Tensor:
+        """Logits (B, K) in evaluation mode, without gradients."""
+        ...
+
+    def weight_norm(self) -> float:
+        """The L2 norm of all parameters together."""
+        ...
+
+    def weights(self) -> Mapping[str, Array]:
+        """Copies of all parameters and running statistics, by name: what ``weights.safetensors`` keeps."""
+        ...
