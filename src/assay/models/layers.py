@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.recipe.schema import Activation, Norm
-from assay.recipe.streams import stream, stream_key
+from assay.recipe.streams import keep_mask, stream, stream_key
 
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -67,7 +67,6 @@ class Dropout(nn.Module):
         self._bits = stream(seed, "dropout", layer).bit_generator
         self._device_seed = stream_key(seed, "dropout", layer) % 2**63
         self._device_generator: torch.Generator | None = None
-        self._threshold = np.uint32(min(round(p * 2**32), 2**32 - 1))
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
@@ -77,11 +76,9 @@ class Dropout(nn.Module):
     def _mask(self, x: Tensor) -> Tensor:
         scale = 1.0 / (1.0 - self.p)
         if x.device.type == "cpu":
-            values = x.numel()
-            draws = np.asarray(self._bits.random_raw((values + 1) // 2), dtype=np.uint64)
-            kept = draws.view(np.uint32)[:values] >= self._threshold
             dtype = np.float64 if x.dtype == torch.float64 else np.float32
-            return torch.from_numpy(np.multiply(kept, scale, dtype=dtype)).view(x.shape).to(x.dtype)
+            kept = keep_mask(self._bits, tuple(x.shape), self.p)
+            return torch.from_numpy(np.multiply(kept, scale, dtype=dtype)).to(x.dtype)
         if self._device_generator is None:
             self._device_generator = torch.Generator(x.device).manual_seed(self._device_seed)
         uniform = torch.rand(x.shape, generator=self._device_generator, device=x.device)

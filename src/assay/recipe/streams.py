@@ -8,9 +8,11 @@ order of examples as it was, so two arms with one seed share whatever both draw,
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 StreamName = Literal["split", "init", "order", "augment", "dropout"]
 
@@ -28,3 +30,16 @@ def stream(seed: int, name: StreamName, *parts: str | int) -> np.random.Generato
     True
     """
     return np.random.Generator(np.random.Philox(key=stream_key(seed, name, *parts)))
+
+
+def keep_mask(bits: np.random.BitGenerator, shape: tuple[int, ...], p: float) -> NDArray[np.bool_]:
+    """Draw a dropout mask: each value is False, dropped, with probability ``p``, and True otherwise.
+
+    The probability is exact to 2⁻³²: each value is a 32-bit number of the stream, two to each 64-bit draw, held against
+    p·2³². Masks of two rates from one stream share their draws, so that what the higher keeps the lower keeps too.
+    """
+    values = math.prod(shape)
+    threshold = np.uint32(min(round(p * 2**32), 2**32 - 1))
+    draws = np.asarray(bits.random_raw((values + 1) // 2), dtype=np.uint64)
+    kept: NDArray[np.bool_] = draws.view(np.uint32)[:values] >= threshold
+    return kept.reshape(shape)
