@@ -32,6 +32,15 @@ def test_the_table_of_classic_lenet5_is_the_one_of_the_textbook():
     assert (anatomy.parameters, anatomy.trainable_parameters, anatomy.macs) == (61_706, 61_706, 416_520)
 
 
+def test_other_poolings_have_their_own_kinds_and_the_same_sizes():
+    for pooling, kind in (("average", "AvgPool2d"), ("subsample", "Subsample2x2")):
+        rows = dissect(build(LeNet5Model(name="lenet5", pooling=pooling), (1, 32, 32)), (1, 32, 32)).rows
+        assert [(row.kind, row.output_shape, row.parameters) for row in rows if row.name.startswith("pool")] == [
+            (kind, (6, 14, 14), 0),
+            (kind, (16, 5, 5), 0),
+        ]
+
+
 def test_looking_changes_nothing():
     model = build(MlpModel(name="mlp", widths=(16,), norm="batch", dropout=0.5), (1, 8, 8))
     model.get_submodule("dropout1").eval()

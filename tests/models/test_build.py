@@ -11,7 +11,7 @@ from torch import nn
 from assay.errors import InvalidValueError, ShapeError
 from assay.models.build import build_model
 from assay.models.initialise import GAINS
-from assay.models.layers import activation_layer
+from assay.models.layers import Dropout, activation_layer
 from assay.recipe.schema import (
     DefaultInit,
     KaimingInit,
@@ -63,6 +63,7 @@ def test_an_mlp_without_hidden_layers_is_linear():
     ("name", "equation"),
     [
         ("relu", lambda x: np.maximum(x, 0)),
+        ("leaky_relu", lambda x: np.maximum(x, 0.01 * x)),
         ("tanh", np.tanh),
         ("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
         ("gelu", lambda x: x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))),
@@ -84,10 +85,11 @@ def test_lenet5_has_the_classic_61706_parameters(side):
     width=st.integers(4, 70),
     channels=st.integers(1, 3),
     norm=st.sampled_from(["none", "batch"]),
+    pooling=st.sampled_from(["max", "average", "subsample"]),
 )
 @settings(max_examples=25, deadline=None)
-def test_lenet5_fits_any_image_of_at_least_4_by_4(height, width, channels, norm):
-    model = build(lenet5(norm=norm), input_shape=(channels, height, width), classes=3)
+def test_lenet5_fits_any_image_of_at_least_4_by_4(height, width, channels, norm, pooling):
+    model = build(lenet5(norm=norm, pooling=pooling), input_shape=(channels, height, width), classes=3)
     assert model.eval()(torch.zeros(2, channels, height, width)).shape == (2, 3)
 
 
@@ -95,6 +97,25 @@ def test_lenet5_on_digits_keeps_the_size_in_its_convolutions():
     model = build(lenet5())
     assert model.get_submodule("conv1")(torch.zeros(1, 1, 8, 8)).shape == (1, 6, 8, 8)
     assert model.get_parameter("linear1.weight").shape == (120, 16 * 2 * 2)
+
+
+def test_lenet5_of_another_pooling_starts_at_the_same_weights_and_gives_something_else():
+    models = [build(lenet5(pooling=pooling), input_shape=(3, 32, 32)) for pooling in ("max", "average", "subsample")]
+    first, *others = (model.state_dict() for model in models)
+    for other in others:
+        assert list(other) == list(first)
+        assert all(torch.equal(other[name], first[name]) for name in first)
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits = [model(x) for model in models]
+    assert not any(torch.equal(logits[0], other) for other in logits[1:])
+    assert not torch.equal(logits[1], logits[2])
+
+
+@pytest.mark.parametrize("model", [mlp, lenet5])
+def test_the_form_of_dropout_reaches_every_layer_of_it(model):
+    for form in ("inverted", "vanilla"):
+        layers = [layer for layer in build(model(dropout=0.5, dropout_form=form)).children() if type(layer) is Dropout]
+        assert {layer.form for layer in layers} == {form}
 
 
 @pytest.mark.parametrize("input_shape", [(2,), (1, 3, 8)])
@@ -173,7 +194,7 @@ def kurtosis(values: torch.Tensor) -> float:
     return float(((values / values.std()) ** 4).mean())
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "swish"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "swish"])
 @pytest.mark.parametrize("distribution", ["normal", "uniform"])
 @pytest.mark.parametrize("scheme", ["kaiming", "xavier"])
 def test_kaiming_and_xavier_have_their_deviation_distribution_and_zero_biases(scheme, distribution, activation):
@@ -189,6 +210,10 @@ def test_kaiming_and_xavier_have_their_deviation_distribution_and_zero_biases(sc
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 def test_gains_are_those_of_torch(activation):
     assert GAINS[activation] == nn.init.calculate_gain(activation)
+
+
+def test_the_gain_of_leaky_relu_is_that_of_its_slope():
+    assert GAINS["leaky_relu"] == nn.init.calculate_gain("leaky_relu", 0.01)
 
 
 def test_kaiming_counts_the_field_of_a_convolution():

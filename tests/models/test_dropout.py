@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,10 @@ import torch
 from assay.models.layers import Dropout
 
 
-def masks(p: float, *, seed: int = 0, layer: str = "dropout1", shape=(400, 250), steps: int = 1) -> torch.Tensor:
-    dropout = Dropout(p, seed=seed, layer=layer)
+def masks(
+    p: float, *, seed: int = 0, layer: str = "dropout1", shape=(400, 250), steps: int = 1, form="inverted"
+) -> torch.Tensor:
+    dropout = Dropout(p, seed=seed, layer=layer, form=form)
     return torch.stack([dropout(torch.ones(shape)) for _ in range(steps)])
 
 
@@ -56,3 +60,33 @@ def test_the_gradient_goes_through_what_was_kept():
 def test_an_odd_number_of_values_and_a_rate_near_one_are_fine():
     assert masks(0.5, shape=(3, 5)).shape == (1, 3, 5)
     assert torch.isfinite(masks(1.0 - 2**-40)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_forms_drop_the_same_values_and_vanilla_scales_in_evaluation_instead(dtype):
+    x = torch.randn(30, 20, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    vanilla, inverted = (Dropout(0.4, seed=0, layer="dropout1", form=form) for form in ("vanilla", "inverted"))
+    for _ in range(2):
+        left = vanilla(x)
+        assert torch.equal(left[left != 0], x[left != 0])
+        torch.testing.assert_close(inverted(x), left / 0.6)
+    torch.testing.assert_close(vanilla.eval()(x), 0.6 * x)
+    assert vanilla(x).dtype == dtype
+
+
+@pytest.mark.parametrize("form", ["vanilla", "inverted"])
+def test_either_form_expects_in_training_what_it_gives_in_evaluation(form):
+    steps, p = 4000, 0.75
+    x = torch.tensor([1.0, -2.0, 0.5])
+    dropout = Dropout(p, seed=0, layer="dropout1", form=form)
+    mean = torch.stack([dropout(x) for _ in range(steps)]).mean(dim=0)
+    in_evaluation = dropout.eval()(x)
+    error = torch.abs(in_evaluation) * math.sqrt(p / (1 - p) / steps)  # of a mean of Bernoulli masks
+    assert (torch.abs(mean - in_evaluation) < 4 * error).all()
+
+
+def test_vanilla_without_a_rate_passes_everything():
+    x = torch.randn(3, 4)
+    dropout = Dropout(0.0, seed=0, layer="dropout1", form="vanilla")
+    assert dropout(x) is x
+    assert dropout.eval()(x) is x

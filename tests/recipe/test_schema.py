@@ -21,7 +21,10 @@ def recipe(**sections: Any) -> Recipe:
     [
         ({"optimzer": {}}, 'optimzer is not a known key.\n  Did you mean "optimizer"?'),
         ({"model": {"name": "mpl"}}, "model has an unknown name, got 'mpl'.\n  Did you mean \"mlp\"?"),
-        ({"model": {}}, "model needs the key 'name' to say which one is meant.\n  Valid names: mlp, lenet5, svm, logistic_regression."),
+        (
+            {"model": {}},
+            "model needs the key 'name' to say which one is meant.\n  Valid names: mlp, lenet5, svm, logistic_regression.",
+        ),
         ({"model": "mlp"}, "model must be a mapping with the key 'name', got 'mlp'."),
         ({"model": None}, "model must be a mapping with the key 'name', got None."),
         ({"model": {"name": 3}}, "model has an unknown name, got 3."),
@@ -102,7 +105,7 @@ def test_a_recipe_cannot_be_changed():
 @given(
     st.floats(0, 0.99),
     st.lists(st.integers(1, 4096), max_size=4),
-    st.sampled_from(["relu", "tanh", "sigmoid", "gelu", "swish"]),
+    st.sampled_from(["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "swish"]),
     st.integers(0, 2**32 - 1),
 )
 def test_resolved_recipes_validate_to_themselves(dropout, widths, activation, seed):

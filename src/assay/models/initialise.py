@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from assay.models.layers import LEAK
 from assay.recipe.schema import (
     Activation,
     DefaultInit,
@@ -27,6 +28,7 @@ from assay.records import Array
 
 GAINS: dict[Activation, float] = {
     "relu": math.sqrt(2.0),
+    "leaky_relu": math.sqrt(2.0 / (1.0 + LEAK**2)),
     "tanh": 5.0 / 3.0,
     "sigmoid": 1.0,
     "gelu": math.sqrt(2.0),

@@ -5,15 +5,22 @@ Shape key: B examples in the batch; a hidden layer's output is (B, units) or (B,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assay.recipe.schema import Activation, Norm
+from assay.recipe.schema import Activation, DropoutForm, Norm
 from assay.recipe.streams import keep_mask, stream, stream_key
 
-_ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+LEAK = 0.01
+"""Slope of leaky ReLU below 0."""
+
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
+    "leaky_relu": partial(nn.LeakyReLU, LEAK),
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
@@ -34,6 +41,7 @@ norm; torch has no public name for it."""
 def activation_layer(name: Activation) -> nn.Module:
     """The layer of that name.
 
+    Leaky ReLU is max(x, 0.01·x) (Maas et al. 2013, "Rectifier nonlinearities improve neural network acoustic models");
     GELU is the exact one (Hendrycks and Gimpel 2016, arXiv:1606.08415); swish is x·σ(x) (Ramachandran et al. 2017,
     arXiv:1710.05941).
     """
@@ -56,25 +64,31 @@ def norm_layer(norm: Norm, features: int, *, image: bool) -> nn.Module | None:
 class Dropout(nn.Module):
     """Dropout (Srivastava et al. 2014) whose masks come from the seed's dropout stream.
 
-    In training each value is set to 0 with probability p and otherwise divided by 1 − p; in evaluation it passes. The
-    probability is exact to 2⁻³². On the CPU the masks are those of ``stream(seed, "dropout", layer)``, two 32-bit
+    In training each value is set to 0 with probability p. So that its expectation is the same in evaluation,
+    ``inverted`` divides what is kept by 1 − p in training, while ``vanilla``, as in the paper, leaves that as it is,
+    and multiplies everything by 1 − p in evaluation. With one seed both forms drop the same values.
+
+    The probability is exact to 2⁻³². On the CPU the masks are those of ``stream(seed, "dropout", layer)``, two 32-bit
     numbers of each 64-bit draw; on other devices those of a torch.Generator seeded from the same stream.
     """
 
-    def __init__(self, p: float, *, seed: int, layer: str) -> None:
+    def __init__(self, p: float, *, seed: int, layer: str, form: DropoutForm = "inverted") -> None:
         super().__init__()
         self.p = p
+        self.form = form
         self._bits = stream(seed, "dropout", layer).bit_generator
         self._device_seed = stream_key(seed, "dropout", layer) % 2**63
         self._device_generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0.0:
+        if self.p == 0.0:
             return x
+        if not self.training:
+            return x if self.form == "inverted" else x * (1.0 - self.p)
         return x * self._mask(x)
 
     def _mask(self, x: Tensor) -> Tensor:
-        scale = 1.0 / (1.0 - self.p)
+        scale = 1.0 / (1.0 - self.p) if self.form == "inverted" else 1.0
         if x.device.type == "cpu":
             dtype = np.float64 if x.dtype == torch.float64 else np.float32
             kept = keep_mask(self._bits, tuple(x.shape), self.p)
@@ -85,4 +99,4 @@ class Dropout(nn.Module):
         return (uniform >= self.p).to(x.dtype).mul_(scale)
 
     def extra_repr(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}, form={self.form}"

@@ -1,8 +1,8 @@
 """LeNet-5 (LeCun et al. 1998, doi:10.1109/5.726791), fitted to images of any size.
 
-As it is mostly built today: max-pooling instead of trained subsampling, every map of the second convolution connected
-to every map of the first, a linear output layer instead of radial basis functions, and any activation. With one
-channel of 32×32, or 28×28, and ten classes it has 61,706 parameters.
+As it is mostly built today: max-pooling (or another that has no parameters) instead of trained subsampling, every map
+of the second convolution connected to every map of the first, a linear output layer instead of radial basis functions,
+and any activation. With one channel of 32×32, or 28×28, and ten classes it has 61,706 parameters.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import nn
 
 from assay.errors import InvalidValueError
 from assay.models.layers import Dropout, activation_layer, norm_layer
-from assay.models.pooling import MaxPool2x2
+from assay.models.pooling import pooling_layer
 from assay.recipe.schema import LeNet5Model
 
 SMALLEST_SIDE = 4
@@ -25,7 +25,7 @@ _CONVOLUTIONS = ((6, 32), (16, 14))
 class LeNet5(nn.Sequential):
     """Images (B, C, H, W) to logits (B, K), for B examples and K classes.
 
-    Two convolutions 5×5, each followed by max-pooling 2×2, then layers of 120 and 84 units and the output.
+    Two convolutions 5×5, each followed by pooling 2×2, then layers of 120 and 84 units and the output.
 
     A convolution whose input is smaller than in the paper (32 for the first, 14 for the second; height and width each
     by itself) is padded with 2 zeros on either side, so that it keeps the size; otherwise it is not padded. 28×28 so
@@ -46,7 +46,7 @@ class LeNet5(nn.Sequential):
             padding = (_padding(height, paper_side), _padding(width, paper_side))
             self.add_module(f"conv{number}", nn.Conv2d(channels, maps, _KERNEL, padding=padding))
             self._add_norm_and_activation(section, f"conv{number}", maps, image=True)
-            self.add_module(f"pool{number}", MaxPool2x2())
+            self.add_module(f"pool{number}", pooling_layer(section.pooling))
             height, width = (
                 (side + 2 * p - _KERNEL + 1) // 2 for side, p in zip((height, width), padding, strict=True)
             )
@@ -58,7 +58,7 @@ class LeNet5(nn.Sequential):
             self._add_norm_and_activation(section, f"linear{number}", units, image=False)
             if section.dropout > 0.0:
                 name = f"dropout{number}"
-                self.add_module(name, Dropout(section.dropout, seed=seed, layer=name))
+                self.add_module(name, Dropout(section.dropout, seed=seed, layer=name, form=section.dropout_form))
             features = units
         self.add_module("output", nn.Linear(features, classes))
 

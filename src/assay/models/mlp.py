@@ -31,6 +31,6 @@ class Mlp(nn.Sequential):
             self.add_module(f"activation{number}", activation_layer(section.activation))
             if section.dropout > 0.0:
                 name = f"dropout{number}"
-                self.add_module(name, Dropout(section.dropout, seed=seed, layer=name))
+                self.add_module(name, Dropout(section.dropout, seed=seed, layer=name, form=section.dropout_form))
             features = width
         self.add_module("output", nn.Linear(features, classes))
