@@ -1,0 +1,145 @@
+"""Convolution, fast: products of matrices over views of a few shifted copies of the images (see `windows`).
+
+As all of the field does, "convolution" means cross-correlation: the kernel is not mirrored (Goodfellow, Bengio and
+Courville 2016, Deep Learning, section 9.1). `convolution_loops` writes the same out as it is defined. That products of
+matrices make it fast is due to Chellapilla, Puri and Simard 2006, "High performance convolutional neural networks for
+document processing"; copying kw times instead of kh·kw times is Cho and Brand's memory-efficient convolution (2017,
+arXiv:1706.06873).
+
+Shape key: B images, C channels, H height, W width; F filters of kh×kw; P = Ho·Wo places of the output.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay.errors import ShapeError
+from assay.scratch.in_parallel import in_shares, parts
+from assay.scratch.layer import Array
+from assay.scratch.windows import Pair, ShiftedCopies, Windows
+
+ConvolutionCache = tuple[Array, Array]
+"""x and the weights themselves, not copies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """y[b, f, h, w] = bias[f] + Σ_c Σ_i Σ_j weight[f, c, i, j] · padded x[b, c, h·sh + i, w·sw + j].
+
+    Beside x and y it needs memory for kw copies of a few images, at least of one, per thread: `windows.PART_BYTES`.
+    """
+
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+
+    def forward(self, x_BCHW: Array, weight_FCkk: Array, bias_F: Array) -> tuple[Array, ConvolutionCache]:
+        """Return (y_BFHW, cache).
+
+        Raises:
+            ShapeError: the arguments do not fit together, or the kernel does not fit into the padded images.
+        """
+        windows = convolution_windows(self.stride, self.padding, x_BCHW, weight_FCkk, bias_F)
+        weight_kFK = _weight_of_rows(weight_FCkk)
+        y_BFP = np.empty((len(x_BCHW), len(weight_FCkk), windows.count[0] * windows.count[1]), dtype=x_BCHW.dtype)
+
+        def work(start: int, stop: int) -> None:
+            copies, size = _copies(windows, x_BCHW, stop - start)
+            more_BFP = np.empty((size, *y_BFP.shape[1:]), dtype=y_BFP.dtype)
+            for part in parts(start, stop, size):
+                copies.take(x_BCHW[part])
+                sum_BFP = y_BFP[part]
+                images = len(sum_BFP)
+                for i, rows_BKP in enumerate(copies.rows_BKP):
+                    if i == 0:
+                        np.matmul(weight_kFK[0], rows_BKP[:images], out=sum_BFP)
+                    else:
+                        sum_BFP += np.matmul(weight_kFK[i], rows_BKP[:images], out=more_BFP[:images])
+                sum_BFP += bias_F[:, None]
+
+        in_shares(len(x_BCHW), work)
+        return y_BFP.reshape(*y_BFP.shape[:2], *windows.count), (x_BCHW, weight_FCkk)
+
+    def backward(self, dy_BFHW: Array, cache: ConvolutionCache) -> tuple[Array, Array, Array]:
+        """Return gradients in the order of forward's arguments."""
+        return self.input_gradient(dy_BFHW, cache), *self.parameter_gradients(dy_BFHW, cache)
+
+    def input_gradient(self, dy_BFHW: Array, cache: ConvolutionCache) -> Array:
+        """dx: every pixel collects dy · weight from all windows it is in. A network's first layer can do without."""
+        x_BCHW, weight_FCkk = cache
+        windows = _windows(self.stride, self.padding, x_BCHW, weight_FCkk)
+        weight_kKF = np.ascontiguousarray(_weight_of_rows(weight_FCkk).transpose(0, 2, 1))
+        dy_BFP = dy_BFHW.reshape(*dy_BFHW.shape[:2], -1)
+        dx_BCHW = np.zeros(x_BCHW.shape, dtype=x_BCHW.dtype)
+
+        def work(start: int, stop: int) -> None:
+            copies, size = _copies(windows, x_BCHW, stop - start)
+            more_BKP = np.empty((size, weight_kKF.shape[1], dy_BFP.shape[2]), dtype=dx_BCHW.dtype)
+            for part in parts(start, stop, size):
+                images = part.stop - part.start
+                copies.clear()
+                for i, rows_BKP in enumerate(copies.rows_BKP):
+                    to_BKP = rows_BKP[:images]
+                    to_BKP += np.matmul(weight_kKF[i], dy_BFP[part], out=more_BKP[:images])
+                copies.add_to(dx_BCHW[part])
+
+        in_shares(len(x_BCHW), work)
+        return dx_BCHW
+
+    def parameter_gradients(self, dy_BFHW: Array, cache: ConvolutionCache) -> tuple[Array, Array]:
+        """(dweight, dbias): each weight collects dy · pixel from all windows."""
+        x_BCHW, weight_FCkk = cache
+        windows = _windows(self.stride, self.padding, x_BCHW, weight_FCkk)
+        filters, channels, kernel_height, kernel_width = weight_FCkk.shape
+        dy_BFP = dy_BFHW.reshape(*dy_BFHW.shape[:2], -1)
+
+        def work(start: int, stop: int) -> Array:
+            copies, size = _copies(windows, x_BCHW, stop - start)
+            dweight_kFK = np.zeros((kernel_height, filters, channels * kernel_width), dtype=x_BCHW.dtype)
+            for part in parts(start, stop, size):
+                copies.take(x_BCHW[part])
+                for i, rows_BKP in enumerate(copies.rows_BKP):
+                    rows_BPK = rows_BKP[: part.stop - part.start].transpose(0, 2, 1)
+                    dweight_kFK[i] += np.matmul(dy_BFP[part], rows_BPK).sum(axis=0)
+            return dweight_kFK
+
+        dweight_kFK = functools.reduce(np.add, in_shares(len(x_BCHW), work))
+        dweight_kFCk = dweight_kFK.reshape(kernel_height, filters, channels, kernel_width)
+        return np.ascontiguousarray(dweight_kFCk.transpose(1, 2, 0, 3)), dy_BFP.sum(axis=(0, 2))
+
+
+def convolution_windows(stride: Pair, padding: Pair, x_BCHW: Array, weight_FCkk: Array, bias_F: Array) -> Windows:
+    """The windows of a convolution whose arguments have been found to fit together.
+
+    Raises:
+        ShapeError: they do not.
+    """
+    if x_BCHW.ndim != 4 or weight_FCkk.ndim != 4 or x_BCHW.shape[1] != weight_FCkk.shape[1]:
+        raise ShapeError(
+            "Convolution needs images (B, C, H, W) and weights (F, C, kh, kw) of as many channels, got "
+            f"{x_BCHW.shape} and {weight_FCkk.shape}."
+        )
+    if bias_F.shape != weight_FCkk.shape[:1]:
+        raise ShapeError(f"Convolution of {len(weight_FCkk)} filters needs as many biases, got {bias_F.shape}.")
+    return _windows(stride, padding, x_BCHW, weight_FCkk)
+
+
+def _windows(stride: Pair, padding: Pair, x_BCHW: Array, weight_FCkk: Array) -> Windows:
+    height, width = x_BCHW.shape[2:]
+    kernel_height, kernel_width = weight_FCkk.shape[2:]
+    return Windows(image=(height, width), kernel=(kernel_height, kernel_width), stride=stride, padding=padding)
+
+
+def _weight_of_rows(weight_FCkk: Array) -> Array:
+    """The weights of each row of the kernel, as a matrix: (kh, F, C·kw)."""
+    filters, _, kernel_height, _ = weight_FCkk.shape
+    return np.ascontiguousarray(weight_FCkk.transpose(2, 0, 1, 3)).reshape(kernel_height, filters, -1)
+
+
+def _copies(windows: Windows, x_BCHW: Array, images: int) -> tuple[ShiftedCopies, int]:
+    """Room for the shifted copies of some images, and how many they are."""
+    channels, itemsize = x_BCHW.shape[1], x_BCHW.itemsize
+    size = max(1, min(images, ShiftedCopies.images_at_once(windows, channels, itemsize)))
+    return ShiftedCopies(windows, channels, size, x_BCHW.dtype), size
