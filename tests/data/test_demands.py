@@ -65,6 +65,16 @@ def test_digits_are_checked_too():
         check_demands([recipe({"source": "digits"}, augment={"crop_padding": 8, "crop_fill": "reflect"})])
 
 
+def test_test_images_too_small_to_be_shifted_are_found(tmp_path):
+    data = folder_of(tmp_path, a=5, b=5)
+    check_demands([recipe(data, evaluate={"shift": 4})])
+    with pytest.raises(InvalidValueError) as told:
+        check_demands([recipe(data), recipe(data, evaluate={"shift": 5})])
+    assert str(told.value) == (
+        "evaluate.shift must be less than the image's sides, of which the shorter has 5 pixels, got 5."
+    )
+
+
 def test_an_official_test_split_that_takes_all_of_a_class_is_found(tmp_path):
     data = folder_of(tmp_path, a=6, b=4)
     rows = [f"images/a/{n}.pgm,a,{'test' if n < 2 else 'train'}" for n in range(6)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import pytest
 
 from assay.errors import InputError
 from assay.metrics.catalogue import CATALOGUE, metric_named
+from assay.recipe.schema import Recipe
 from assay.records import EpochRecord
 
 
@@ -27,6 +30,15 @@ def test_metrics_kept_per_epoch_are_fields_of_the_history(name):
     assert metric.value({name: 9.0}, [epoch(1, **{name: 0.1}), epoch(2, **{name: 0.2}), epoch(3, **{name: 0.3})]) == 0.2
     assert metric.meaning.endswith(", epoch 2")
     assert "last epoch" not in metric.meaning
+
+
+@pytest.mark.parametrize("metric", [metric for metric in CATALOGUE.values() if metric.needs], ids=lambda m: m.name)
+def test_a_metric_that_needs_a_key_is_off_by_default_and_missing_in_runs_without(metric):
+    recipe = Recipe.model_validate({"data": {"source": "digits"}, "model": {"name": "mlp"}})
+    assert attrgetter(metric.needs)(recipe) == 0
+    assert metric.needs in metric.meaning
+    assert metric.value({"test_accuracy": 0.5}, []) is None
+    assert metric.value({metric.name: 0.5}, []) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ def recipe(**sections: Any) -> Recipe:
         ({"model": {"name": "mpl"}}, "model has an unknown name, got 'mpl'.\n  Did you mean \"mlp\"?"),
         (
             {"model": {}},
-            "model needs the key 'name' to say which one is meant.\n  Valid names: mlp, lenet5, svm, logistic_regression.",
+            "model needs the key 'name' to say which one is meant.\n"
+            "  Valid names: mlp, lenet5, svm, logistic_regression.",
         ),
         ({"model": "mlp"}, "model must be a mapping with the key 'name', got 'mlp'."),
         ({"model": None}, "model must be a mapping with the key 'name', got None."),
@@ -52,6 +53,15 @@ def recipe(**sections: Any) -> Recipe:
             {"schedule": {"name": "cosine", "warmup_epochs": 20}},
             "warmup_epochs must be less than train.epochs (20), got 20.",
         ),
+        ({"evaluate": {"shift": -1}}, "evaluate.shift must be at least 0, got -1."),
+        ({"evaluate": {"shift": 65}}, "evaluate.shift must be at most 64, got 65."),
+        ({"evaluate": {"shfit": 1}}, 'evaluate.shfit is not a known key.\n  Did you mean "shift"?'),
+        (
+            {"evaluate": {"shift": 1}, "data": {"source": "circles"}},
+            "evaluate.shift needs images, and data.source circles gives points.\n  Leave it out.",
+        ),
+        ({"model": {"name": "lenet5", "pooling": "mean"}}, "pooling must be one of max, average, subsample"),
+        ({"model": {"name": "mlp", "pooling": "max"}}, "model.pooling is not a known key of mlp."),
         ({"seed": -1}, "seed must be at least 0, got -1."),
         ({"seed": 2**32}, "seed must be less than 4,294,967,296, got 4294967296."),
         ({"model": {"name": "lenet5"}, "data": {"source": "circles"}}, "model.name lenet5 needs images"),

@@ -95,6 +95,14 @@ def test_a_contrast_is_any_weighing_that_sums_to_zero():
     assert (claim.arm, claim.than, claim.kind) == ("a − 0.5 · b − 0.5 · c", "0", "beats")
 
 
+def test_a_metric_that_needs_a_key_can_be_claimed_about_where_arms_have_it():
+    claims = [{"arm": "plain", "beats": "wet", "metric": "shift_consistency"}]
+    (comparison,) = study(base={**BASE, "evaluate": {"shift": 1}}, claims=claims).comparisons
+    assert comparison.metric.needs == "evaluate.shift"
+    arms = {"plain": {"evaluate.shift": 1}, "wet": {"model.dropout": 0, "evaluate.shift": 1}, "other": {}}
+    assert len(study(arms=arms, claims=claims).comparisons) == 1  # an arm it does not compare need not
+
+
 def test_a_contrast_of_two_arms_is_their_difference_however_it_is_written():
     (comparison,) = study(claims=[{"contrast": {"wet": -1, "plain": 1}, "beats": 0}]).comparisons
     assert (comparison.arm, comparison.than) == ("plain", "wet")
@@ -182,7 +190,10 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
         ({"seeds": "five"}, "seeds must be a whole number or {at_least: 3, at_most: 20}, got 'five'."),
         ({"seeds": 3.0}, "seeds must be a whole number or {at_least: 3, at_most: 20}, got 3.0."),
         ({"arms": {"a": {}, "b": {"extend": "a"}}}, 'arms.b.extend is not a known key.\n  Did you mean "extends"?'),
-        ({"arms": {"a": {"sed": 1}}}, "arms.a.sed is not a known key.\n  Valid: augment, data, extends, init, loss,"),
+        (
+            {"arms": {"a": {"sed": 1}}},
+            "arms.a.sed is not a known key.\n  Valid: augment, data, evaluate, extends, init, loss,",
+        ),
         ({"arms": {"a": {"optimiser.lr": 1}}}, "arms.a.optimiser.lr is not a known key."),
         (
             {"arms": {}, "leave_one_out": {"d": {"model.dropout": 0.5}}},
@@ -225,6 +236,19 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
             "only metrics kept per epoch have one",
         ),
         ({"claims": [{"arm": "plain", "beats": "wet", "metric": "val_loss@99"}]}, "but arm 'plain' trains 20 epochs"),
+        (
+            {
+                "arms": {"moved": {"evaluate.shift": 1}, "plain": {}},
+                "claims": [{"arm": "moved", "beats": "plain", "metric": "shift_consistency"}],
+            },
+            "claims[0].beats asks for shift_consistency, which needs evaluate.shift of at least 1, and arm 'plain' has "
+            "0.\n  Set evaluate.shift in the base, so that every arm has it.",
+        ),
+        (
+            {"arms": {}, "leave_one_out": {"norm": {"model.norm": "none"}}, "metric": "shifted_test_accuracy"},
+            "leave_one_out.norm asks for shifted_test_accuracy, which needs evaluate.shift of at least 1, and arm "
+            "'full' has 0.",
+        ),
         ({"claims": [{"contrast": {"plain": 1, "wet": 1}, "beats": 0}]}, "with weights that sum to 0, got"),
         ({"claims": [{"contrast": {"plain": 1, "wet": -1}, "beats": "wet"}]}, "must be 0 for a contrast, got 'wet'."),
         ({"claims": [{"contrast": {"plain": 1, "wte": -1}, "beats": 0}]}, "claims[0].contrast.wte names no arm"),

@@ -6,7 +6,7 @@ Shape key: N examples of a split, B examples in a batch, K classes; an input is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.data.augment.epoch import EpochAugmentation
-from assay.data.on_device import Normalizer, RawExamples
+from assay.data.on_device import ChangedExamples, Normalizer, RawExamples
 from assay.recipe.schema import Augment
 from assay.recipe.streams import stream
 
@@ -41,7 +41,11 @@ class SplitData:
     """
 
     def __init__(
-        self, raw: RawExamples, normalizer: Normalizer, indices_N: NDArray[np.int64], labels_N: Tensor
+        self,
+        raw: RawExamples | ChangedExamples,
+        normalizer: Normalizer,
+        indices_N: NDArray[np.int64],
+        labels_N: Tensor,
     ) -> None:
         self.indices_N = indices_N
         self.labels_N = labels_N
@@ -60,6 +64,10 @@ class SplitData:
     def dtype(self) -> torch.dtype:
         """Of normalised inputs."""
         return self._normalizer.dtype
+
+    def with_changed(self, change: Callable[[Tensor], Tensor]) -> SplitData:
+        """The same split, with a change of raw inputs that keeps their shape, made before they are normalised."""
+        return SplitData(ChangedExamples(self._raw, change), self._normalizer, self.indices_N, self.labels_N)
 
     def raw(self, chosen_B: NDArray[np.int64]) -> Tensor:
         """Inputs of the examples at these places of the split, as the source gives them."""

@@ -18,7 +18,7 @@ def check_demands(recipes: Iterable[Recipe]) -> None:
     Circles, which are computed, and classes of the user's own are left to the runs.
 
     Raises:
-        InvalidValueError: images are too small for how they are to be augmented.
+        InvalidValueError: images are too small for how they are to be augmented, or shifted.
         DataError: the data are damaged, unfit, too large to be whitened, or cannot be split as asked.
     """
     by_origin: dict[str, list[Recipe]] = {}
@@ -30,6 +30,7 @@ def check_demands(recipes: Iterable[Recipe]) -> None:
         examples = checked(source_of(together[0].data).load(), together[0].data.source)
         for recipe in together:
             check_augment(recipe, examples)
+            check_shift(recipe, examples)
             check_can_be_whitened(recipe.data.normalize, examples.input_shape)
         for validation, fraction in {(recipe.data.validation, recipe.data.fraction) for recipe in together}:
             # Whether it can be done is a matter of counts: what holds for one seed holds for all.
@@ -53,4 +54,27 @@ def check_augment(recipe: Recipe, examples: Examples) -> None:
         raise InvalidValueError(
             ("augment", "crop_padding"),
             f"must be less than the image's sides to mirror it at its edge, got {padding} for {smallest} pixels.",
+        )
+
+
+def check_shift(recipe: Recipe, examples: Examples) -> None:
+    """Whether test images can be shifted as far as the recipe says.
+
+    Raises:
+        InvalidValueError: the examples are points, or too small.
+    """
+    shift = recipe.evaluate.shift
+    if not shift:
+        return
+    if len(examples.input_shape) != 3:
+        raise InvalidValueError(
+            ("evaluate", "shift"),
+            f"needs images, and data.source {recipe.data.source} gives points.",
+            "Leave it out.",
+        )
+    smallest = min(examples.input_shape[1:])
+    if shift >= smallest:
+        raise InvalidValueError(
+            ("evaluate", "shift"),
+            f"must be less than the image's sides, of which the shorter has {smallest} pixels, got {shift}.",
         )

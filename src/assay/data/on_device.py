@@ -5,6 +5,8 @@ Shape key: N examples of the data source, B examples in a batch; an input is (C,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +41,18 @@ class RawExamples:
             found = np.ascontiguousarray(self._inputs[positions_B])
         taken = torch.from_numpy(found)
         return taken if self._device.type == "cpu" else taken.pin_memory().to(self._device, non_blocking=True)
+
+
+class ChangedExamples:
+    """Raw examples, changed as they are taken; their shape stays."""
+
+    def __init__(self, raw: RawExamples | ChangedExamples, change: Callable[[Tensor], Tensor]) -> None:
+        self._raw = raw
+        self._change = change
+
+    def take(self, positions_B: NDArray[np.int64]) -> Tensor:
+        """The changed examples at these positions, (B, C, H, W) or (B, D), on the device."""
+        return self._change(self._raw.take(positions_B))
 
 
 class Normalizer:

@@ -16,7 +16,9 @@ class Metric:
     """One recorded number of a run.
 
     ``fraction_of`` names the split whose examples the metric counts, if it is an accuracy: such a metric moves in
-    steps of one example. ``per_epoch`` metrics can also be asked for at an epoch: ``val_accuracy@5``.
+    steps of one example, or in smaller ones where an example counts several times; verdicts take a whole one for the
+    least spread either way, which errs on the careful side. ``per_epoch`` metrics can also be asked for at an epoch:
+    ``val_accuracy@5``.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Metric:
     """The split whose stored predictions determine the metric example by example, if any."""
     per_epoch: bool = False
     timing: bool = False
+    needs: str | None = None
+    """Dotted key of the recipe that must be at least 1 for a run to have the metric at all, if there is one."""
     epoch: int | None = None
 
     def value(self, metrics: Mapping[str, float | None], history: Sequence[EpochRecord]) -> float | None:
@@ -156,6 +160,22 @@ _METRICS = (
         unit="seconds",
         meaning="time to classify one image, in test batches",
         timing=True,
+    ),
+    Metric(
+        name="shifted_test_accuracy",
+        better="higher",
+        unit="fraction",
+        meaning="test accuracy on images shifted by evaluate.shift pixels, mean of eight directions",
+        fraction_of="test",
+        needs="evaluate.shift",
+    ),
+    Metric(
+        name="shift_consistency",
+        better="higher",
+        unit="fraction",
+        meaning="share of test images shifted by evaluate.shift pixels, in eight directions, that keep their class",
+        fraction_of="test",
+        needs="evaluate.shift",
     ),
     Metric(name="parameters", better="lower", unit="count", meaning="number of parameters"),
 )

@@ -252,6 +252,10 @@ class Recipe(Section):
             raise invalid_value(
                 ("augment",), "needs images, and data.source circles gives points.", "Leave the section out."
             )
+        if self.evaluate.shift and isinstance(self.data, CirclesData):
+            raise invalid_value(
+                ("evaluate", "shift"), "needs images, and data.source circles gives points.", "Leave it out."
+            )
         after_normalising = [name for name in ("erasing", "mixup", "cutmix") if getattr(self.augment, name)]
         if self.data.normalize == "pca" and after_normalising:
             raise invalid_value(

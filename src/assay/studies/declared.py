@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated
 
 from pydantic import Field
@@ -120,6 +121,12 @@ class _Expansion:
             epochs = self.arms[name].recipe.train.epochs
             if metric.epoch is not None and metric.epoch > epochs:
                 raise InvalidValueError(where, f"asks for {metric.name}, but arm {name!r} trains {epochs} epochs.")
+            if metric.needs is not None and attrgetter(metric.needs)(self.arms[name].recipe) < 1:
+                raise InvalidValueError(
+                    where,
+                    f"asks for {metric.name}, which needs {metric.needs} of at least 1, and arm {name!r} has 0.",
+                    f"Set {metric.needs} in the base, so that every arm has it.",
+                )
         plain = sorted(weights.values()) == [-1.0, 1.0]
         arm, than = sorted(weights, key=lambda name: -weights[name]) if plain else (contrast_text(weights), "0")
         return Comparison(weights=weights, arm=arm, than=than, kind=kind, metric=metric, margin=margin)

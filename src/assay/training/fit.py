@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
 
@@ -14,6 +14,7 @@ from assay.records import Array, EpochRecord, Split, StepRecord
 from assay.training.engines.engine import Engine
 from assay.training.evaluate import Evaluation, evaluate, seconds_per_example
 from assay.training.prepare import PreparedData
+from assay.training.shifts import shift_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class Trained:
     parameters: int
     trainable_parameters: int
     diverged_at: Mapping[str, int] | None = None
+    extra_metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the recipe's section ``evaluate`` asks for, by the metric's name."""
 
 
 def fit_in_epochs(recipe: Recipe, engine: Engine, data: PreparedData) -> Trained:
@@ -58,15 +61,17 @@ def fit_in_epochs(recipe: Recipe, engine: Engine, data: PreparedData) -> Trained
             history[-1] = replace(history[-1], running_train_loss=None, train_loss=None, val_loss=None)
             diverged_at = {"epoch": epoch, "step": records[-1].step}
             break
+    on_test = evaluate(engine.scores, test_data)
     return Trained(
         history=tuple(history),
         initial_loss=initial.finite_loss,
-        evaluations={"train": on_train, "val": on_val, "test": evaluate(engine.scores, test_data)},
+        evaluations={"train": on_train, "val": on_val, "test": on_test},
         inference_seconds=seconds_per_example(engine.scores, test_data),
         weights=engine.weights(),
         parameters=engine.parameters,
         trainable_parameters=engine.trainable_parameters,
         diverged_at=diverged_at,
+        extra_metrics=shift_metrics(engine.scores, test_data, on_test, recipe.evaluate.shift),
     )
 
 

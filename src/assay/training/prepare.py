@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from assay.data.batches import SplitData
-from assay.data.demands import check_augment
+from assay.data.demands import check_augment, check_shift
 from assay.data.load import load_source
 from assay.data.normalize import Preprocessing, fit
 from assay.data.on_device import Normalizer, RawExamples
@@ -39,12 +39,13 @@ def prepare_data(recipe: Recipe, device: torch.device) -> PreparedData:
 
     Raises:
         InputError: the data section names no usable data source; see `assay.data.load.load_source`. Or images are
-            to be augmented, and the source gives points.
+            to be augmented or shifted, and the source gives points.
         DataError: the data cannot be split as asked.
     """
     data = recipe.data
     examples = load_source(data)
     check_augment(recipe, examples)
+    check_shift(recipe, examples)
     splits = make_splits(examples, validation=data.validation, fraction=data.fraction, seed=recipe.seed)
     preprocessing = fit(examples.inputs, splits.train_N, data.normalize, data.whitening_epsilon)
     normalizer = Normalizer(preprocessing, dtype=getattr(torch, recipe.train.precision), device=device)

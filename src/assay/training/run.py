@@ -77,7 +77,8 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
 
 
 def _metrics(trained: Trained) -> dict[str, float | None]:
-    """Every metric of the catalogue. A diverged run has no final losses, even those that were finite."""
+    """The catalogue's, of those that need a key only the ones asked for. A diverged run has no final losses, even those
+    that were finite."""
     last = trained.history[-1]
     on_train, on_val, on_test = (trained.evaluations[name] for name in ("train", "val", "test"))
     accuracies = [(record.val_accuracy or 0.0, -record.epoch) for record in trained.history]
@@ -100,6 +101,7 @@ def _metrics(trained: Trained) -> dict[str, float | None]:
         "seconds": sum(record.seconds for record in trained.history),
         "inference_seconds": trained.inference_seconds,
         "parameters": float(trained.parameters),
+        **trained.extra_metrics,
     }
 
 
