@@ -76,6 +76,8 @@ class Dropout(nn.Module):
         super().__init__()
         self.p = p
         self.form = form
+        self.seed = seed
+        self.layer = layer
         self._bits = stream(seed, "dropout", layer).bit_generator
         self._device_seed = stream_key(seed, "dropout", layer) % 2**63
         self._device_generator: torch.Generator | None = None

@@ -121,6 +121,33 @@ class AveragePool:
         return (dx_BCHW,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subsample:
+    """y[b, c, u, v] = the first pixel of the window at (u, v), windows side by side: a stride and nothing else."""
+
+    kernel: Pair = (2, 2)
+
+    def forward(self, x_BCHW: Array) -> tuple[Array, Array]:
+        """Return (y_BCUV, cache)."""
+        return np.ascontiguousarray(self._seen(x_BCHW)), x_BCHW
+
+    def backward(self, dy_BCUV: Array, cache: Array) -> tuple[Array]:
+        """Return (dx_BCHW,): 0 for the pixels that were not seen."""
+        x_BCHW = cache
+        dx_BCHW = np.zeros(x_BCHW.shape, dtype=x_BCHW.dtype)
+        self._seen(dx_BCHW)[...] = dy_BCUV
+        return (dx_BCHW,)
+
+    def _seen(self, x_BCHW: Array) -> Array:
+        if x_BCHW.ndim != 4 or min(x_BCHW.shape[2] // self.kernel[0], x_BCHW.shape[3] // self.kernel[1]) < 1:
+            raise ShapeError(
+                f"Subsample needs images of shape (B, C, H, W), of at least {self.kernel[0]}×{self.kernel[1]} pixels, "
+                f"got {x_BCHW.shape}."
+            )
+        rows, columns = (side // by * by for side, by in zip(x_BCHW.shape[2:], self.kernel, strict=True))
+        return x_BCHW[:, :, 0 : rows : self.kernel[0], 0 : columns : self.kernel[1]]
+
+
 def pooling_windows(pool: MaxPool | AveragePool, x_BCHW: Array) -> Windows:
     """The windows of a pooling over these images.
 

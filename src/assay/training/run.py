@@ -42,7 +42,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         InputError: the recipe does not fit its data or its model, or there is no such device.
     """
     started, start = datetime.now(UTC), perf_counter()
-    where = torch_device(device)
+    where = torch_device("cpu" if recipe.train.engine == "numpy" else device)
     with isolated(threads=recipe.train.threads, seed=recipe.seed, device=where) as warnings:
         data = prepare_data(recipe, where)
         trained = fit_in_epochs(recipe, build_engine(recipe, data, where), data)

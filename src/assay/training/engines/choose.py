@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import nn
 
 from assay.data.batches import batch_bounds
 from assay.errors import InvalidValueError
 from assay.models.build import build_model
+from assay.recipe.schema import Engine as EngineName
 from assay.recipe.schema import Recipe
 from assay.training.engines.engine import Engine
+from assay.training.engines.one_hidden_layer import AutogradEngine, ModulesEngine
+from assay.training.engines.with_numpy import NumpyEngine
 from assay.training.engines.with_torch import TorchEngine
 from assay.training.prepare import PreparedData
-from assay.training.schedules import build_schedule
+from assay.training.schedules import Schedule, build_schedule
 
 
 def build_engine(recipe: Recipe, data: PreparedData, device: torch.device) -> Engine:
@@ -32,7 +37,15 @@ def build_engine(recipe: Recipe, data: PreparedData, device: torch.device) -> En
         epochs=recipe.train.epochs,
         steps_per_epoch=len(batch_bounds(len(data.splits["train"]), recipe.train.batch_size)),
     )
-    return TorchEngine(model, recipe, schedule)
+    return _ENGINES[recipe.train.engine](model, recipe, schedule)
+
+
+_ENGINES: Mapping[EngineName, Callable[[nn.Module, Recipe, Schedule], Engine]] = {
+    "numpy": NumpyEngine,
+    "autograd": AutogradEngine,
+    "modules": ModulesEngine,
+    "torch": TorchEngine,
+}
 
 
 def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:

@@ -1,0 +1,60 @@
+"""Training by hand: assay's layers, losses and optimizers in NumPy (`assay.scratch`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from assay.data.batches import Batch
+from assay.recipe.schema import Recipe
+from assay.records import Array, StepRecord
+from assay.scratch.in_parallel import threads
+from assay.scratch.losses import SoftmaxCrossEntropy
+from assay.scratch.optimizers import build_optimizer
+from assay.scratch.training import Update, global_norm, train
+from assay.training.engines.translate import translate
+from assay.training.schedules import Schedule
+
+
+class NumpyEngine:
+    """The network of a torch module, rebuilt of layers by hand. Batches and scores share memory with the tensors."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
+        self.network = translate(model)
+        self._recipe = recipe
+        self._schedule = schedule
+        self._update = Update(build_optimizer(recipe.optimizer), self.network.parameters)
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.value.size for parameter in self.network.parameters.values())
+
+    @property
+    def trainable_parameters(self) -> int:
+        return self.parameters
+
+    def steps(self, batches: Iterable[Batch]) -> Iterator[StepRecord]:
+        loss = self._recipe.loss
+        return train(
+            self.network,
+            ((x_B.numpy(), y_B.numpy()) for x_B, y_B in batches),
+            self._update,
+            self._schedule,
+            SoftmaxCrossEntropy(label_smoothing=loss.label_smoothing),
+            l1=loss.l1,
+            l2=loss.l2,
+            thread_count=self._recipe.train.threads,
+        )
+
+    def scores(self, x_B: Tensor) -> Tensor:
+        with threads(self._recipe.train.threads):
+            return torch.from_numpy(self.network.evaluate(x_B.numpy()))
+
+    def weight_norm(self) -> float:
+        return global_norm(parameter.value for parameter in self.network.parameters.values())
+
+    def weights(self) -> Mapping[str, Array]:
+        values = {name: parameter.value.copy() for name, parameter in self.network.parameters.items()}
+        return values | self.network.statistics
