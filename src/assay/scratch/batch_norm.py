@@ -120,9 +120,10 @@ class _BatchNorm(ABC):
         dstd_F = -dinv_std_F * inv_std_F**2
         dvariance_F = 0.5 * dstd_F * inv_std_F
         dsquare_F = dvariance_F / cache.count  # the same for all values of a feature
-        dcentred_N += 2.0 * centred_N * dsquare_F
+        dcentred_N += 2.0 * dsquare_F * centred_N
         dmean_F = -dcentred_N.sum(axis=axes, keepdims=True)
-        dx_N = dcentred_N + dmean_F / cache.count
+        dx_N = dcentred_N
+        dx_N += dmean_F / cache.count
         return dx_N, dgain_F.ravel(), dbias_F.ravel()
 
     def evaluate(self, x_N: Array, gain_F: Array, bias_F: Array, mean_F: Array, variance_F: Array) -> Array:
