@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 
 import numpy as np
@@ -10,12 +12,14 @@ import torch
 from splits_of_arrays import split_of
 from torch import nn
 
+import assay
 from assay.data.batches import SplitData
 from assay.data.normalize import fit
 from assay.data.on_device import Normalizer, RawExamples
 from assay.errors import InvalidValueError
 from assay.metrics.catalogue import CATALOGUE
 from assay.recipe.schema import Recipe
+from assay.reports.tables import tables
 from assay.training.engines.with_torch import scores_of
 from assay.training.evaluate import evaluate
 from assay.training.run import run_recipe
@@ -147,6 +151,21 @@ def test_a_run_has_them_when_asked_and_is_otherwise_the_same():
         assert "seconds" in name or asked.record.metrics[name] == value
     assert all(np.array_equal(asked.weights[name], array) for name, array in plain.weights.items())
     assert 0.1 < asked.record.metrics["shifted_test_accuracy"] < asked.record.metrics["test_accuracy"]
+
+
+def test_reports_show_the_arms_that_have_them_and_nothing_where_none_has(tmp_path):
+    base = {"data": {"source": "digits"}, "model": {"name": "mlp"}, "train": {"epochs": 1}}
+    arms = {"asked": {"evaluate.shift": 1}, "plain": {"model.widths": [8]}}
+    study = assay.Study(question="?", base=base, arms=arms, seeds=1)
+    results = assay.run(study, store=tmp_path, executor="inline", device="cpu")
+    asked, plain = csv.DictReader(io.StringIO(tables(results)["arms.csv"]))
+    consistency = results.runs["asked"][0].record.metrics["shift_consistency"]
+    assert (float(asked["shift_consistency_mean"]), asked["shift_consistency_n"]) == (consistency, "1")
+    assert (plain["shift_consistency_mean"], plain["shift_consistency_n"]) == ("", "0")
+    assert assay.report(results).exists()
+    without = assay.Study(question="? again", base=base, arms={"plain": arms["plain"]}, seeds=1)
+    (row,) = csv.DictReader(io.StringIO(tables(assay.run(without, store=tmp_path, executor="inline"))["runs.csv"]))
+    assert not SHIFT_METRICS & set(row)
 
 
 def test_a_run_that_diverged_has_them_too():
