@@ -1,10 +1,13 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from torch.optim import lr_scheduler
 
 from assay.errors import InvalidValueError
 from assay.recipe.schema import Schedule
@@ -84,6 +87,105 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_its_end(peak, start, end, tota
     assert all(a <= b + 1e-12 for a, b in itertools.pairwise(rise))
     assert all(a >= b - 1e-12 for a, b in itertools.pairwise(fall))
     assert factor(section, total, total=total, steps_per_epoch=total) == pytest.approx(end, abs=1e-12)
+
+
+# --- torch's schedulers, where the definitions coincide --------------------------------------------------------------
+
+
+def of_torch(make, steps, *, every=1):
+    """The rates, over a base rate of 1, of a scheduler of torch's that is moved on after every so many steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = make(optimizer)
+    rates = []
+    for step in range(1, steps + 1):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step % every == 0:
+            scheduler.step()
+    return rates
+
+
+def assert_same(section, make, *, epochs, steps_per_epoch, every=1):
+    ours = factors(parse(section), epochs=epochs, steps_per_epoch=steps_per_epoch)
+    theirs = of_torch(make, epochs * steps_per_epoch, every=every)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+lengths = {"epochs": st.integers(1, 12), "steps_per_epoch": st.integers(1, 20)}
+
+
+@given(every=st.integers(1, 4), gamma=st.floats(0.01, 1.0), **lengths)
+@settings(deadline=None)
+def test_step_is_torchs_step_lr(every, gamma, epochs, steps_per_epoch):
+    assert_same(
+        {"name": "step", "every": every, "factor": gamma},
+        lambda optimizer: lr_scheduler.StepLR(optimizer, step_size=every, gamma=gamma),
+        epochs=epochs, steps_per_epoch=steps_per_epoch, every=steps_per_epoch,
+    )  # fmt: skip
+
+
+@given(gamma=st.floats(0.01, 1.0), **lengths)
+@settings(deadline=None)
+def test_exponential_is_torchs_exponential_lr_wherever_an_epoch_starts(gamma, epochs, steps_per_epoch):
+    section = parse({"name": "exponential", "factor": gamma})
+    ours = factors(section, epochs=epochs, steps_per_epoch=steps_per_epoch)[::steps_per_epoch]
+    theirs = of_torch(lambda optimizer: lr_scheduler.ExponentialLR(optimizer, gamma=gamma), epochs)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
+@given(end=ends, **lengths)
+@settings(deadline=None)
+def test_cosine_is_torchs_cosine_annealing_lr(end, epochs, steps_per_epoch):
+    assert_same(
+        {"name": "cosine", "end": end},
+        lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * steps_per_epoch, eta_min=end),
+        epochs=epochs, steps_per_epoch=steps_per_epoch,
+    )  # fmt: skip
+
+
+@given(end=ends, **lengths)
+@settings(deadline=None)
+def test_linear_is_torchs_linear_lr(end, epochs, steps_per_epoch):
+    total = epochs * steps_per_epoch
+    assert_same(
+        {"name": "linear", "end": end},
+        lambda optimizer: lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=end, total_iters=total),
+        epochs=epochs, steps_per_epoch=steps_per_epoch,
+    )  # fmt: skip
+
+
+@given(warmup=st.integers(1, 3), end=ends, steps_per_epoch=st.integers(1, 20))
+@settings(deadline=None)
+def test_a_warm_up_is_torchs_linear_lr_before_the_rest(warmup, end, steps_per_epoch):
+    steps, rest = warmup * steps_per_epoch, 4 * steps_per_epoch
+
+    def warmed_up(optimizer):
+        rise = lr_scheduler.LinearLR(optimizer, start_factor=1.0 / (steps + 1), total_iters=steps)
+        fall = lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=end, total_iters=rest)
+        return lr_scheduler.SequentialLR(optimizer, [rise, fall], milestones=[steps])
+
+    assert_same(
+        {"name": "linear", "end": end, "warmup_epochs": float(warmup)},
+        warmed_up, epochs=warmup + 4, steps_per_epoch=steps_per_epoch,
+    )  # fmt: skip
+
+
+@given(
+    peak=st.floats(0.05, 0.95), start=st.floats(0.01, 1.0), end=st.floats(0.0001, 1.0), total=st.integers(2, 200)
+)  # fmt: skip
+@settings(deadline=None)
+def test_one_cycle_is_torchs_one_cycle_lr_that_ends_a_step_later(peak, start, end, total):
+    """torch's last step is at its end value, and its peak one step before the share it is given; ours has the peak at
+    its share of all steps, and would be at its end value one step after the last."""
+
+    def one_step_longer(optimizer):
+        return lr_scheduler.OneCycleLR(
+            optimizer, max_lr=1.0, total_steps=total + 1, pct_start=(peak * total + 1) / (total + 1),
+            div_factor=1.0 / start, final_div_factor=start / end, cycle_momentum=False,
+        )  # fmt: skip
+
+    section = {"name": "one_cycle", "peak": peak, "start": start, "end": end}
+    assert_same(section, one_step_longer, epochs=1, steps_per_epoch=total)
 
 
 def test_the_rate_is_the_factor_times_that_of_the_optimizer():
