@@ -17,13 +17,15 @@ RECIPES = {
     "mlp": {"model": {"name": "mlp", "widths": [96, 64], "norm": "batch", "dropout": 0.4}},
     "lenet5": {"model": {"name": "lenet5", "norm": "layer", "dropout": 0.2}, "optimizer": {"name": "rmsprop"}},
     "own": {"model": {"name": "own_models:Restless"}, "optimizer": {"name": "sgd", "momentum": 0.9}},
+    "by hand": {"model": {"name": "lenet5", "norm": "batch", "dropout": 0.2}, "train": {"engine": "numpy"}},
 }
 trial = partial(run_recipe, fingerprint="same")
 
 
 def recipe(name: str, seed: int = 5) -> Recipe:
     base = {"data": {"source": "digits"}, "train": {"epochs": 3, "batch_size": 50}, "seed": seed}
-    return Recipe.model_validate({**base, **RECIPES[name]})
+    sections = {**base, **RECIPES[name]}
+    return Recipe.model_validate({**sections, "train": {**base["train"], **sections["train"]}})
 
 
 def bits(run: Run) -> dict[str, object]:

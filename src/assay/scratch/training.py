@@ -53,9 +53,10 @@ def train(
     A loss that is not finite ends the steps: its record is yielded, with a gradient norm of NaN, and the weights stay
     as they were when they gave that loss.
     """
+    # Threads are asked for step by step, not around the yield: the caller's own work is not ours to share out.
     for step, (x_B, y_B) in enumerate(batches):
         rate = schedule(step)
-        with threads(thread_count):  # not around the yield: the caller's own work is not ours to share out
+        with threads(thread_count), np.errstate(over="ignore", invalid="ignore"):  # a run's loss tells that it diverged
             logits_BK, caches = network.train(x_B)
             _, loss_cache = loss.forward(logits_BK, y_B)
             reported = float(loss_cache.plain)

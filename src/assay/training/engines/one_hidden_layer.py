@@ -55,7 +55,7 @@ class _OneHiddenLayer(ABC):
             rate = self._schedule(step)
             logits_BK = self.logits(x_B)
             loss = functional.cross_entropy(logits_BK, y_B)
-            reported = float(loss)
+            reported = float(loss.detach())
             gradient_norm = self.update(loss, rate) if math.isfinite(reported) else math.nan
             yield StepRecord(
                 step=step,

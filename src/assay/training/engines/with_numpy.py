@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -49,7 +50,7 @@ class NumpyEngine:
         )
 
     def scores(self, x_B: Tensor) -> Tensor:
-        with threads(self._recipe.train.threads):
+        with threads(self._recipe.train.threads), np.errstate(over="ignore", invalid="ignore"):
             return torch.from_numpy(self.network.evaluate(x_B.numpy()))
 
     def weight_norm(self) -> float:

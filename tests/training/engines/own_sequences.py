@@ -1,0 +1,61 @@
+"""Networks of a user's own that are sequences of layers, and some that only look like it."""
+
+import math
+
+from torch import nn
+
+from assay.models.layers import Dropout
+
+
+class ThreeLayers(nn.Sequential):
+    """Convolution, affine, affine: with batch norm of both kinds, dropout, and a nested sequence."""
+
+    def __init__(self, input_shape, classes, seed=3):
+        channels, height, width = input_shape
+        units = 8 * ((height + 1) // 2) * math.ceil(width / 2)
+        super().__init__(
+            nn.Sequential(nn.Conv2d(channels, 8, (3, 5), padding=(1, 2), bias=False), nn.BatchNorm2d(8), nn.ReLU()),
+            nn.Identity(),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Flatten(),
+            nn.Linear(units, 20),
+            nn.BatchNorm1d(20, momentum=0.3, eps=1e-3),
+            nn.Tanh(),
+            Dropout(0.3, seed=seed, layer="dropout"),
+            nn.Linear(20, classes),
+        )
+
+
+class ConvolutionFirst(nn.Sequential):
+    """One convolution with the options given, and a linear layer after it."""
+
+    def __init__(self, input_shape, classes, **options):
+        convolution = nn.Conv2d(input_shape[0], 2, 3, **options)
+        super().__init__(convolution, nn.Flatten(), nn.LazyLinear(classes))
+
+
+class Unknown(nn.Sequential):
+    def __init__(self, input_shape, classes):
+        super().__init__(nn.Flatten(), nn.Linear(math.prod(input_shape), classes), nn.Softsign())
+
+
+class Lenient(nn.ReLU):
+    """A subclass that computes something else."""
+
+    def forward(self, x):
+        return x
+
+
+class WithSubclass(nn.Sequential):
+    def __init__(self, input_shape, classes):
+        super().__init__(nn.Flatten(), nn.Linear(math.prod(input_shape), classes), Lenient())
+
+
+class Detour(nn.Sequential):
+    """A sequence by class, but not by what it does."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__(nn.Flatten(), nn.Linear(math.prod(input_shape), classes))
+
+    def forward(self, x):
+        return 2.0 * super().forward(x)
