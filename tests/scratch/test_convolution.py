@@ -1,0 +1,131 @@
+"""Convolution as it is defined and fast, against each other, torch and central differences."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from assay.testing.layers import LayerCase, LayerContract
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from assay.errors import ShapeError
+from assay.scratch.convolution import Convolution
+from assay.scratch.convolution_loops import ConvolutionByLoops
+from assay.scratch.in_parallel import threads
+from assay.scratch.windows import PART_BYTES
+
+
+@st.composite
+def geometries(draw, most: int = 9):
+    """(stride, padding, image, kernel), rectangular all of them, such that at least one window fits."""
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    image = draw(st.tuples(st.integers(1, most), st.integers(1, most)))
+    kernel = tuple(draw(st.integers(1, min(5, side + 2 * around))) for side, around in zip(image, padding, strict=True))
+    return stride, padding, image, kernel
+
+
+@st.composite
+def convolutions(draw, layer=Convolution, most: int = 9):
+    stride, padding, image, kernel = draw(geometries(most))
+    images, channels, filters = (draw(st.integers(1, 3)) for _ in range(3))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return LayerCase(
+        layer=layer(stride=stride, padding=padding),
+        arguments=(
+            generator.standard_normal((images, channels, *image)),
+            generator.standard_normal((filters, channels, *kernel)),
+            generator.standard_normal(filters),
+        ),
+        reference=lambda x, weight, bias: functional.conv2d(x, weight, bias, stride=stride, padding=padding),
+    )
+
+
+class TestConvolution(LayerContract):
+    def cases(self):
+        return convolutions()
+
+
+class TestConvolutionByLoops(LayerContract):
+    def cases(self):
+        return convolutions(ConvolutionByLoops, most=6)
+
+
+@given(convolutions(most=7), st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_fast_is_what_is_defined_on_any_number_of_threads(case, count):
+    by_loops = ConvolutionByLoops(stride=case.layer.stride, padding=case.layer.padding)
+    expected, cache = by_loops.forward(*case.arguments)
+    dy = np.random.default_rng(0).standard_normal(expected.shape)
+    with threads(count):
+        y, fast_cache = case.layer.forward(*case.arguments)
+        gradients = case.layer.backward(dy, fast_cache)
+        alone = (case.layer.input_gradient(dy, fast_cache), *case.layer.parameter_gradients(dy, fast_cache))
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+    for gradient, same, by_definition in zip(gradients, alone, by_loops.backward(dy, cache), strict=True):
+        np.testing.assert_allclose(gradient, by_definition, rtol=1e-11, atol=1e-11)
+        assert np.array_equal(gradient, same)
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters", "kernel", "stride", "padding"),
+    [((100, 3, 31, 31), 25, 3, 2, 1), ((64, 3, 32, 32), 64, 5, 1, 2), ((8, 64, 16, 16), 64, 3, 1, 1)],
+)
+def test_batches_of_several_parts_equal_torch_in_float32(shape, filters, kernel, stride, padding):
+    generator = np.random.default_rng(2)
+    x, weight, bias = (
+        generator.standard_normal(size, dtype=np.float32)
+        for size in (shape, (filters, shape[1], kernel, kernel), (filters,))
+    )
+    layer = Convolution(stride=(stride, stride), padding=(padding, padding))
+    y, cache = layer.forward(x, weight, bias)
+    tensors = [torch.from_numpy(array).double().requires_grad_() for array in (x, weight, bias)]
+    theirs = functional.conv2d(*tensors, stride=stride, padding=padding)
+    dy = generator.standard_normal(y.shape, dtype=np.float32)
+    expected = torch.autograd.grad(theirs, tensors, torch.from_numpy(dy).double())
+    for own, other in zip((y, *layer.backward(dy, cache)), (theirs.detach(), *expected), strict=True):
+        assert own.dtype == np.float32
+        assert np.linalg.norm(own - other.numpy()) <= 1e-5 * np.linalg.norm(other.numpy())
+
+
+def test_memory_does_not_grow_with_the_batch():
+    layer, weight, bias = Convolution(padding=(2, 2)), np.ones((4, 8, 5, 5), np.float32), np.zeros(4, np.float32)
+
+    def beside_results(images: int) -> float:
+        x = np.ones((images, 8, 32, 32), np.float32)
+        tracemalloc.start()
+        y, cache = layer.forward(x, weight, bias)
+        dx, *_ = layer.backward(y, cache)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak - y.nbytes - dx.nbytes
+
+    few, many = beside_results(16), beside_results(160)
+    assert many < few + 50_000
+    assert many < 4 * PART_BYTES
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "bias", "message"),
+    [
+        ((2, 3, 5), (4, 3, 3, 3), (4,), "Convolution needs images (B, C, H, W) and weights (F, C, kh, kw) of as many"),
+        ((2, 3, 5, 5), (4, 2, 3, 3), (4,), "got (2, 3, 5, 5) and (4, 2, 3, 3)."),
+        ((2, 3, 5, 5), (4, 3, 3, 3), (3,), "Convolution of 4 filters needs as many biases, got (3,)."),
+        ((2, 3, 2, 5), (4, 3, 3, 3), (4,), "A kernel of 3×3 must fit into the padded image; got an image of 2×5"),
+    ],
+)
+@pytest.mark.parametrize("layer", [Convolution(), ConvolutionByLoops()], ids=["fast", "loops"])
+def test_shapes_that_do_not_fit_are_named(layer, x, weight, bias, message):
+    with pytest.raises(ShapeError) as caught:
+        layer.forward(np.zeros(x), np.zeros(weight), np.zeros(bias))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"stride": (0, 1)}, {"padding": (0, -1)}])
+def test_strides_and_paddings_have_bounds(options):
+    with pytest.raises(ShapeError, match="must be at least 1 and the padding at least 0"):
+        Convolution(**options).forward(np.zeros((1, 1, 5, 5)), np.zeros((1, 1, 3, 3)), np.zeros(1))
