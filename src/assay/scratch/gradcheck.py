@@ -11,8 +11,9 @@ whatever a layer rightly chooses. The gap between the two shrinks with h where f
 tells them apart without knowing the layer; see also Stanford's CS231n, notes on gradient checks. Such coordinates are
 left out and counted; all that is asked of their gradients is that they lie between the two slopes.
 
-What differences cannot see: which of the slopes at a kink is right (compare with torch), features of f narrower than
-about 1e-8, and kinks that no axis crosses, such as that of the median of three equal values, which is flat along each.
+What differences cannot see: which slope at a kink is right (compare with torch), features of f narrower than about
+1e-8, and kinks that no axis crosses, such as that of the median of three equal values, which is flat along each. At a
+jump, where there is no slope, no gradient is taken for right.
 
 Arrays are of any shape.
 """
@@ -51,12 +52,14 @@ FLOOR = 1e-2
 def relative_error(left: Array | float, right: Array | float, floor: float = FLOOR) -> float:
     """‖left − right‖ / max(‖left‖, ‖right‖, floor), Euclidean norms over all values.
 
-    One number for a whole array, unlike a ratio for each value, does not trip over values near 0.
+    One number for a whole array, unlike a ratio for each value, does not trip over values near 0. Not-a-number where
+    either holds anything that is not finite, which no tolerance admits: ask ``not error <= tolerance``.
     """
     left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if left.shape != right.shape:
         raise ShapeError(f"relative_error needs two arrays of one shape, got {left.shape} and {right.shape}.")
-    return _norm(left - right) / max(_norm(left), _norm(right), floor)
+    with np.errstate(all="ignore"):  # infinities come out as not-a-number
+        return _norm(left - right) / max(_norm(left), _norm(right), floor)
 
 
 def numeric_gradient(
@@ -207,12 +210,13 @@ class _Differences:
 
 
 def _compare(gradient: Floats, found: _Differences, tolerance: float, floor: float) -> ArgumentCheck:
-    usual = _norm(found.slope) / max(1.0, np.sqrt(found.slope.size))
+    usual = _norm(found.slope[np.isfinite(found.slope)]) / max(1.0, np.sqrt(found.slope.size))
     size = np.maximum(found.size, max(usual, floor))
     told = found.error <= 0.1 * tolerance * size  # not-a-number is not told
     low, high = found.sides[..., 0], found.sides[..., 1]
     inside = (low - 1e-3 * size <= gradient) & (gradient <= high + 1e-3 * size)
-    distance = np.where(told, np.abs(gradient - found.slope), -1.0)
+    with np.errstate(invalid="ignore"):
+        distance = np.where(told, np.abs(gradient - found.slope), -1.0)
     worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance)), distance.shape)) if told.any() else None
     return ArgumentCheck(
         error=relative_error(gradient[told], found.slope[told], floor),
