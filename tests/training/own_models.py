@@ -91,3 +91,48 @@ class BreaksInTraining(nn.Module):
     def forward(self, x):
         self.steps += self.training
         return self.layer(x.flatten(1)) + (float("nan") if self.training and self.steps > 3 else 0.0)
+
+
+class Points:
+    """Points of three classes in the plane, or what a test makes of them."""
+
+    def __init__(self, scale=(1.0, 1.0), points=90, classes=3):
+        self.scale, self.points, self.classes = scale, points, classes
+
+    def load(self):
+        labels_N = np.arange(self.points) % self.classes
+        angle_N = 2 * np.pi * labels_N / self.classes
+        noise_ND = np.random.default_rng(1).normal(size=(self.points, 2))
+        points_ND = 3 * np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1) + noise_ND
+        return Examples(
+            inputs=(points_ND * self.scale).astype(np.float32),
+            labels_N=labels_N,
+            classes=[f"class {label}" for label in range(self.classes)],
+        )
+
+    def fingerprint(self):
+        return f"{self.scale} {self.points} {self.classes}"
+
+
+class DrawsWhenMeasured(nn.Module):
+    """Draws from every global generator whenever it is asked, and trains on what it drew."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.layer = nn.Linear(2, classes)
+
+    def forward(self, x):
+        return self.layer(x + 0.1 * (torch.randn_like(x) + random.random() + float(np.random.normal())))
+
+
+class KnowsOnlyItsExamples(nn.Module):
+    """Breaks when asked for more examples than there are in any split."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.layer = nn.Linear(2, classes)
+
+    def forward(self, x):
+        if len(x) > 500:
+            raise IndexError("no such example")
+        return self.layer(x)

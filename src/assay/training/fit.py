@@ -11,6 +11,7 @@ from time import perf_counter
 from assay.data.batches import batch_bounds, training_batches
 from assay.recipe.schema import Recipe
 from assay.records import Array, EpochRecord, Split, StepRecord
+from assay.training.boundary import BoundaryFrames
 from assay.training.engines.engine import Engine
 from assay.training.evaluate import Evaluation, evaluate, seconds_per_example
 from assay.training.prepare import PreparedData
@@ -31,6 +32,8 @@ class Trained:
     diverged_at: Mapping[str, int] | None = None
     extra_metrics: Mapping[str, float] = field(default_factory=dict)
     """What the recipe's section ``evaluate`` asks for, by the metric's name."""
+    artefacts: Mapping[str, bytes] = field(default_factory=dict)
+    """What was drawn while it trained, by file name."""
 
 
 def fit_in_epochs(recipe: Recipe, engine: Engine, data: PreparedData) -> Trained:
@@ -48,6 +51,8 @@ def fit_in_epochs(recipe: Recipe, engine: Engine, data: PreparedData) -> Trained
     )
     steps_per_epoch = len(batch_bounds(len(train_data), recipe.train.batch_size))
     initial = evaluate(engine.scores, train_data)
+    boundary = BoundaryFrames(recipe, engine.scores, data)
+    boundary.take(0, initial)
     history: list[EpochRecord] = []
     diverged_at = None
     for epoch in range(1, recipe.train.epochs + 1):
@@ -57,7 +62,9 @@ def fit_in_epochs(recipe: Recipe, engine: Engine, data: PreparedData) -> Trained
         on_train = evaluate(engine.scores, train_data)
         on_val = evaluate(engine.scores, val_data)
         history.append(_epoch_record(epoch, records, on_train, on_val, engine.weight_norm(), seconds))
-        if not all(map(math.isfinite, (records[-1].loss, on_train.loss, on_val.loss))):
+        diverged = not all(map(math.isfinite, (records[-1].loss, on_train.loss, on_val.loss)))
+        boundary.take(epoch, on_train, on_val, last=diverged)
+        if diverged:
             history[-1] = replace(history[-1], running_train_loss=None, train_loss=None, val_loss=None)
             diverged_at = {"epoch": epoch, "step": records[-1].step}
             break
@@ -72,6 +79,7 @@ def fit_in_epochs(recipe: Recipe, engine: Engine, data: PreparedData) -> Trained
         trainable_parameters=engine.trainable_parameters,
         diverged_at=diverged_at,
         extra_metrics=shift_metrics(engine.scores, test_data, on_test, recipe.evaluate.shift),
+        artefacts=boundary.artefacts(),
     )
 
 

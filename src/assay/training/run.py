@@ -71,7 +71,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         weights=trained.weights,
         preprocessing=data.preprocessing.facts,
         preprocessing_arrays=data.preprocessing.arrays,
-        artefacts=pictures,
+        artefacts={**pictures, **trained.artefacts},
         log=_log(record, trained.history),
     )
 
