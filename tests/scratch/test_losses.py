@@ -116,6 +116,14 @@ def test_a_class_ruled_out_costs_nothing_unless_it_is_the_right_one():
     assert float(SoftmaxCrossEntropy().forward(logits_BK, np.array([1]))[0]) == np.inf
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("y", [np.array([1]), np.array([[0.5, 0.0, 0.5]])], ids=["class", "probabilities"])
+def test_a_class_ruled_out_that_counts_gives_a_loss_that_is_not_finite_without_a_warning(y, smoothing):
+    loss, cache = SoftmaxCrossEntropy(label_smoothing=smoothing).forward(np.array([[0.0, -np.inf, 0.0]]), y)
+    assert not np.isfinite(loss)
+    assert not np.isfinite(cache.plain)
+
+
 def test_squares_beyond_the_type_give_infinity_without_a_warning():
     assert float(SquaredError().forward(np.array([[1e30, 0.0]], np.float32), np.array([1]))[0]) == np.inf
 
