@@ -106,7 +106,7 @@ class LayerContract(ABC):
                 return
             referenced += 1
             dy = _draw_dy(draws, case)
-            y, gradients = _both_passes(case, dy)
+            y, gradients = _both_passes(_fresh(case), dy.copy())
             expected_y, expected_gradients = _by_torch(case, case.reference, dy)
             _demand_close([y], [expected_y], self.reference_tolerance, "y", "torch")
             _demand_close(gradients, expected_gradients, self.reference_tolerance, "gradient", "torch")
@@ -117,9 +117,8 @@ class LayerContract(ABC):
 
     def test_float32_stays_float32(self) -> None:
         def check(case: LayerCase, draws: np.random.Generator) -> None:
-            dy = _draw_dy(draws, case).astype(np.float32)
-            single = _of_type(case, np.float32)
-            y, gradients = _both_passes(single, dy)
+            single, dy = _of_type(case, np.float32), _draw_dy(draws, case).astype(np.float32)
+            y, gradients = _both_passes(_fresh(single), dy.copy())
             if hasattr(y, "dtype"):  # a loss may be a Python float, which has none
                 assert y.dtype == np.float32, f"y is {y.dtype} where arguments are float32"
             for number, gradient in enumerate(gradients):
@@ -136,23 +135,23 @@ class LayerContract(ABC):
             given_arrays = [_frozen(array) for array in (*case.arguments, *case.fixed)]
             with _kept(given_arrays, "forward writes to its arguments"):
                 y, cache = case.layer.forward(*given_arrays)
-            dy = _frozen(_draw_dy(draws, case))
+            dy, other_dy = _frozen(_draw_dy(draws, case)), _draw_dy(draws, case)
             arrays = list(_arrays_in((given_arrays, dy, cache, y)))
             for array in arrays:
                 array.flags.writeable = False
             with _kept(arrays, "backward writes to dy, to y, to forward's arguments or to the cache"):
                 first = case.layer.backward(dy, cache)
             before = _copied(first)
-            with _kept(arrays, "a later pass writes to what an earlier one was given or gave"):
+            with _kept([*arrays, *first], "passes over other values write to what earlier passes were given or gave"):
                 others = (np.flip(argument).copy() for argument in case.arguments)
                 _, other_cache = case.layer.forward(*others, *case.fixed)
-                case.layer.backward(dy, other_cache)
+                case.layer.backward(other_dy, other_cache)
+            with _kept(arrays, "a second backward pass writes to dy, to y, to forward's arguments or to the cache"):
                 second = case.layer.backward(dy, cache)
-            for number, gradient in enumerate(before):
-                for pass_, again in (("a second backward pass", second), ("a first, read after it,", first)):
-                    assert np.array_equal(gradient, again[number], equal_nan=True), (
-                        f"gradient {number} by {pass_} with one cache differs from the first"
-                    )
+            for number, (once, twice) in enumerate(zip(before, second, strict=True)):
+                assert np.array_equal(once, twice, equal_nan=True), (
+                    f"gradient {number} differs from that of an earlier backward pass with the same cache"
+                )
 
         self._for_each_case("nothing_is_written_to_and_a_cache_serves_twice", check)
 
@@ -163,7 +162,7 @@ class LayerContract(ABC):
         def check(case: LayerCase, draws: np.random.Generator) -> None:
             dy = _draw_dy(draws, case)
             y, gradients = _both_passes(_mapped(case, laid_out), laid_out(dy))
-            expected_y, expected_gradients = _both_passes(case, dy)
+            expected_y, expected_gradients = _both_passes(_fresh(case), dy.copy())
             _demand_close([y], [expected_y], self.reference_tolerance, "y", "contiguous arrays")
             _demand_close(gradients, expected_gradients, self.reference_tolerance, "gradient", "contiguous arrays")
 
@@ -173,10 +172,9 @@ class LayerContract(ABC):
         def check(case: LayerCase, draws: np.random.Generator) -> None:
             dy, other_dy = _draw_dy(draws, case), _draw_dy(draws, case)
             factor, other_factor = draws.normal(size=2)
-            _, cache = case.layer.forward(*_copies(case))
-            sums = _copied(case.layer.backward(factor * dy + other_factor * other_dy, cache))
-            parts = _copied(case.layer.backward(dy.copy(), cache))
-            other_parts = _copied(case.layer.backward(other_dy.copy(), cache))
+            both = np.asarray(factor * dy + other_factor * other_dy)
+            passes = (_both_passes(_fresh(case), of.copy()) for of in (both, dy, other_dy))
+            sums, parts, other_parts = (_copied(gradients) for _, gradients in passes)
             for number, (of_sum, part, other) in enumerate(zip(sums, parts, other_parts, strict=True)):
                 terms = factor * part, other_factor * other
                 floor = max(FLOOR, *(float(np.linalg.norm(term)) for term in terms))  # the two may cancel
@@ -190,8 +188,7 @@ class LayerContract(ABC):
 
     def test_every_argument_has_one_gradient_of_its_shape(self) -> None:
         def check(case: LayerCase, draws: np.random.Generator) -> None:
-            _, cache = case.layer.forward(*_copies(case))
-            gradients = case.layer.backward(_draw_dy(draws, case), cache)
+            _, gradients = _both_passes(_fresh(case), _draw_dy(draws, case))
             assert isinstance(gradients, tuple), f"backward returned a {type(gradients).__name__}, not a tuple"
             shapes, expected = [np.shape(g) for g in gradients], [argument.shape for argument in case.arguments]
             assert shapes == expected, f"gradients have shapes {shapes}, arguments {expected}"
@@ -210,14 +207,15 @@ class LayerContract(ABC):
 
 def _draw_dy(draws: np.random.Generator, case: LayerCase) -> Array:
     """A gradient of y, drawn: ones would hide terms that sum to 0. For a loss, an array without axes."""
-    y, _ = case.layer.forward(*_copies(case))
+    fresh = _fresh(case)
+    y, _ = case.layer.forward(*fresh.arguments, *fresh.fixed)
     return np.asarray(draws.normal(size=np.shape(y)))
 
 
-def _both_passes(case: LayerCase, dy: Array) -> tuple[Any, list[Array]]:
+def _both_passes(case: LayerCase, dy: Array) -> tuple[Any, tuple[Array, ...]]:
     y, cache = case.layer.forward(*case.arguments, *case.fixed)
     kept = y.copy() if isinstance(y, np.ndarray) else y
-    return kept, list(case.layer.backward(dy, cache))
+    return kept, case.layer.backward(dy, cache)
 
 
 def _by_torch(case: LayerCase, reference: Callable[..., torch.Tensor], dy: Array) -> tuple[Array, list[Array]]:
@@ -256,9 +254,9 @@ def _of_type(case: LayerCase, dtype: type[np.floating[Any]]) -> LayerCase:
     return _mapped(case, lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
 
 
-def _copies(case: LayerCase) -> tuple[Any, ...]:
-    copied = _mapped(case, np.array)
-    return (*copied.arguments, *copied.fixed)
+def _fresh(case: LayerCase) -> LayerCase:
+    """The case with copies, so that a layer that writes to its arguments is told of it by one test only."""
+    return _mapped(case, np.array)
 
 
 def _copied(arrays: Sequence[Array]) -> list[Array]:
@@ -267,23 +265,21 @@ def _copied(arrays: Sequence[Array]) -> list[Array]:
 
 def _transposed(array: Array) -> Array:
     """The same values, the first axis fastest in memory."""
-    return np.ascontiguousarray(array.T).T if array.ndim else array
+    return array.T.copy(order="C").T
 
 
 def _stepped(array: Array) -> Array:
     """The same values as every second one along each axis, not-a-number or a wild one between."""
-    if not array.ndim:
-        return array
     between = np.nan if array.dtype.kind == "f" else 1
     room = np.full([2 * size + 1 for size in array.shape], between, dtype=array.dtype)
-    view = room[tuple(slice(1, None, 2) for _ in array.shape)]
+    view = room[tuple(slice(1, None, 2) for _ in array.shape)] if array.ndim else room
     view[...] = array
     return view
 
 
 def _reversed(array: Array) -> Array:
     """The same values, backward in memory along each axis."""
-    return np.flip(np.flip(array).copy()) if array.ndim else array
+    return np.flip(np.flip(array).copy()) if array.ndim else array.copy()
 
 
 def _frozen(value: Any) -> Any:
