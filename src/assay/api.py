@@ -325,10 +325,10 @@ def _check_user_classes(study: Study) -> None:
     """Build what a study names by dotted path once, so that one that does not fit is found at the start."""
     for arm in study.arms:
         if paths := user_paths(arm.recipe):
-            from assay.training.describe import model_anatomy
+            from assay.training.describe import check_model
 
             with _explaining_own_code(" and ".join(paths)):
-                model_anatomy(arm.recipe)
+                check_model(arm.recipe)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,8 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch. Losses are nats per example, accuracies fractions, times seconds; None where it was not finite.
+    """One epoch. Losses are nats per example, accuracies fractions, times seconds; None where it was not finite, or
+    where a model has no such number: a support vector machine has no losses.
 
     ``running_*`` is averaged over the epoch's batches while the weights still move; ``train_*`` is measured on the
     whole training split after the epoch, in evaluation mode. ``gradient_norm`` is the mean over the epoch's steps of
@@ -83,8 +84,8 @@ class RunRecord:
     """The facts of a run that fit on one page; ``record.json`` in the store.
 
     ``metrics`` holds every metric of `assay.metrics.catalogue` that the run has, None where it is missing (a loss that
-    is not finite). ``examples`` counts each split. ``environment`` says what the run was made on and with; it never
-    decides numbers on one machine, and a contrast that mixes environments is flagged.
+    is not finite, or that its model does not have). ``examples`` counts each split. ``environment`` says what the run
+    was made on and with; it never decides numbers on one machine, and a contrast that mixes environments is flagged.
     """
 
     fingerprint: str

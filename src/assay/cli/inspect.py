@@ -76,11 +76,10 @@ def _of_file(file: Path, arm: str | None, overrides: tuple[str, ...]) -> tuple[s
 
 
 def _of_name(model: str, overrides: tuple[str, ...], input_shape: tuple[int, ...], classes: int) -> Anatomy:
-    from assay.models.anatomy import dissect
-    from assay.models.build import build_model
     from assay.recipe.overrides import set_values
     from assay.recipe.reading import Document
     from assay.recipe.schema import Recipe
+    from assay.training.describe import anatomy_of
 
     document = Document(f"model {model}", {"data": {"source": "digits"}, "model": {"name": model}})
     set_values(document, list(overrides))
@@ -88,8 +87,7 @@ def _of_name(model: str, overrides: tuple[str, ...], input_shape: tuple[int, ...
         recipe = Recipe.model_validate(document.data)
     except InvalidValueError as error:
         raise document.located(error) from None
-    network = build_model(recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=classes)
-    return dissect(network, input_shape)
+    return anatomy_of(recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=classes)
 
 
 def _shape(text: str) -> tuple[int, ...]:

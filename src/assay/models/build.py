@@ -48,7 +48,9 @@ def build_model(model: Model, init: Init, *, seed: int, input_shape: tuple[int, 
         return network
     if not isinstance(model, UserModel):
         raise InvalidValueError(
-            ("model", "name"), f"must name a network here, got {model.name}, which is fitted at once and has no layers."
+            ("model", "name"),
+            f"must name a network here, got {model.name}, which scikit-learn fits at once and which has no layers.",
+            "Choose mlp, lenet5, or a torch.nn.Module of your own.",
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream_key(seed, "init") % 2**63)

@@ -43,33 +43,46 @@ class LeNet5Model(_Network):
 PenaltyInverse = Annotated[float, Field(gt=0.0, le=1e9)]
 
 
-class SvmModel(Section):
-    """Support vector machine (Cortes and Vapnik 1995), by scikit-learn; fitted at once, so it has no epochs.
+class FittedAtOnce(Section):
+    """Base of the models that scikit-learn fits to all training examples at once: they have no epochs, no layers, and
+    no weights to start from."""
 
-    ``linear`` is one-versus-rest with squared hinge loss (LIBLINEAR), ``rbf`` one-versus-one with hinge loss (LIBSVM).
-    It gives classes, not probabilities, so its losses are missing. Optimizer, schedule, init and batches are without
-    effect on it.
+
+class SvmModel(FittedAtOnce):
+    """Support vector machine (Cortes and Vapnik 1995, "Support-vector networks"), by scikit-learn; fitted at once.
+
+    ``linear`` is one-versus-rest with squared hinge loss (LIBLINEAR, which penalises the intercept like a weight), or a
+    single machine for two classes; ``rbf`` is one-versus-one with hinge loss (LIBSVM). It has no epochs, and gives
+    classes instead of probabilities, so its losses are missing and claims on them stay undecided. Of the sections
+    ``init``, ``loss``, ``optimizer``, ``schedule`` and ``train`` only ``train.threads`` and ``train.precision`` (of the
+    normalised inputs) have an effect.
+
+    All training inputs are held in memory in float64, by ``linear`` three times over: CIFAR-10's take 1.2 GB once. The
+    time of ``rbf`` grows with the square of the examples or faster.
     """
 
     name: Literal["svm"]
     kernel: Literal["linear", "rbf"] = "rbf"
     C: PenaltyInverse = 1.0
-    """Weight of the training errors against the margin's width."""
+    """Weight of the training errors against the margin's width: minimised is ‖w‖²/2 + C · the sum of the losses."""
     gamma: Annotated[float, Field(gt=0.0, le=1e9)] | Literal["scale"] = "scale"
     """Of the RBF kernel exp(−γ‖x − x'‖²); ``scale`` is 1 / (features · variance of all inputs)."""
 
 
-class LogisticRegressionModel(Section):
-    """Multinomial logistic regression with an L2 penalty, by scikit-learn; fitted at once, so it has no epochs.
+class LogisticRegressionModel(FittedAtOnce):
+    """Multinomial logistic regression with an L2 penalty, by scikit-learn; fitted at once, from zero weights.
 
-    Optimizer, schedule, init and batches are without effect on it.
+    It has no epochs, but probabilities and losses. Of the sections ``init``, ``loss``, ``optimizer``, ``schedule`` and
+    ``train`` only ``train.threads`` and ``train.precision`` (of the normalised inputs) have an effect. All training
+    inputs are held in memory in float64.
     """
 
     name: Literal["logistic_regression"]
     C: PenaltyInverse = 1.0
-    """Inverse of the penalty: minimised is ‖W‖²/2 + C · the sum of the cross-entropies."""
+    """Inverse of the penalty: minimised is ‖W‖²/2 + C · the sum of the cross-entropies, intercepts not penalised. For
+    two classes W is the single weight vector of the second one against the first."""
     iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Most iterations of L-BFGS."""
+    """Most iterations of L-BFGS; a run that needs more has a note of it."""
 
 
 class UserModel(Section):

@@ -27,6 +27,7 @@ from assay.recipe.data_section import UserData as UserData
 from assay.recipe.model_section import Activation as Activation
 from assay.recipe.model_section import DefaultInit as DefaultInit
 from assay.recipe.model_section import DropoutForm as DropoutForm
+from assay.recipe.model_section import FittedAtOnce as FittedAtOnce
 from assay.recipe.model_section import Init as Init
 from assay.recipe.model_section import KaimingInit as KaimingInit
 from assay.recipe.model_section import LeNet5Model as LeNet5Model
@@ -276,7 +277,7 @@ class Recipe(Section):
 
     def _engine_fits(self) -> None:
         engine = self.train.engine
-        if isinstance(self.model, SvmModel | LogisticRegressionModel):
+        if isinstance(self.model, FittedAtOnce):
             if self.augment.active:
                 raise invalid_value(
                     ("augment",),

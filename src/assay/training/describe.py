@@ -1,24 +1,74 @@
-"""What a recipe's model looks like on its data, without training it."""
+"""What a recipe's model looks like on its data, without training it.
+
+Shape key: D values of an input, R weight vectors of a linear model.
+"""
 
 from __future__ import annotations
 
+import math
+
 from assay.data.load import load_source
 from assay.data.normalize import output_shape
-from assay.models.anatomy import Anatomy, dissect
+from assay.errors import InvalidValueError
+from assay.models.anatomy import Anatomy, LayerRow, dissect
 from assay.models.build import build_model
-from assay.recipe.schema import Recipe
+from assay.recipe.schema import FittedAtOnce, Init, Model, Recipe, SvmModel
 
 
 def model_anatomy(recipe: Recipe) -> Anatomy:
     """The layer table of the recipe's model, for the classes of its data source, and inputs as they are normalised.
 
     Raises:
-        InputError: the data or model section is unfit; see `assay.data.load.load_source` and
-            `assay.models.build.build_model`.
+        InputError: the data or model section is unfit; see `assay.data.load.load_source` and `anatomy_of`.
     """
     examples = load_source(recipe.data)
     input_shape = output_shape(examples.input_shape, recipe.data.normalize)
-    model = build_model(
+    return anatomy_of(
         recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=len(examples.classes)
     )
-    return dissect(model, input_shape)
+
+
+def anatomy_of(model: Model, init: Init, *, seed: int, input_shape: tuple[int, ...], classes: int) -> Anatomy:
+    """The layer table of a model for such inputs and so many classes.
+
+    A linear model fitted at once has one row, of its weight vectors (R, D) and R intercepts; two classes share one.
+
+    Raises:
+        InvalidValueError: the model is an RBF machine, which has no layers.
+        InputError: the model section is unfit; see `assay.models.build.build_model`.
+    """
+    if isinstance(model, FittedAtOnce):
+        return _linear_anatomy(model, math.prod(input_shape), classes)
+    return dissect(build_model(model, init, seed=seed, input_shape=input_shape, classes=classes), input_shape)
+
+
+def check_model(recipe: Recipe) -> None:
+    """Load the data, and build the model if it is one that is built.
+
+    Raises:
+        InputError: the data or model section is unfit.
+    """
+    if isinstance(recipe.model, FittedAtOnce):
+        load_source(recipe.data)
+    else:
+        model_anatomy(recipe)
+
+
+def _linear_anatomy(model: FittedAtOnce, values: int, classes: int) -> Anatomy:
+    if isinstance(model, SvmModel) and model.kernel != "linear":
+        raise InvalidValueError(
+            ("model", "kernel"),
+            f"must be linear for a table of layers, got {model.kernel}: that machine is made of the training examples "
+            "that turn out to be its support vectors.",
+            "The metric parameters of a run says how large it became.",
+        )
+    vectors = 1 if classes == 2 else classes
+    kind = "LinearSVC" if isinstance(model, SvmModel) else "LogisticRegression"
+    row = LayerRow(
+        name="coefficients",
+        kind=kind,
+        output_shape=(vectors,),
+        parameters=vectors * (values + 1),
+        macs=vectors * values,
+    )
+    return Anatomy(rows=(row,), parameters=row.parameters, trainable_parameters=row.parameters, macs=row.macs)

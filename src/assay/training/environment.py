@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,9 +12,14 @@ import numpy as np
 import torch
 
 
-def environment(device: torch.device) -> dict[str, str]:
-    """Versions and hardware as text: assay, python, torch, numpy, pillow, platform, processor, device."""
-    facts = {**_facts(), "device": device.type}
+def environment(device: torch.device, fitted_by: Iterable[str] = ()) -> dict[str, str]:
+    """Versions and hardware as text: assay, python, torch, numpy, pillow, platform, processor, device.
+
+    Args:
+        device: where tensors lay.
+        fitted_by: further packages that decided the numbers.
+    """
+    facts = {**_facts(), **{package: version(package) for package in fitted_by}, "device": device.type}
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 
-from assay.recipe.schema import Recipe
+from assay.recipe.schema import FittedAtOnce, Recipe
 from assay.records import EpochRecord, Predictions, Run, RunRecord, Split
 from assay.training.artefacts import artefacts
+from assay.training.classical import fit_at_once
 from assay.training.engines.choose import build_engine
 from assay.training.environment import environment
 from assay.training.evaluate import Evaluation
@@ -42,10 +43,13 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         InputError: the recipe does not fit its data or its model, or there is no such device.
     """
     started, start = datetime.now(UTC), perf_counter()
-    where = torch_device("cpu" if recipe.train.engine == "numpy" else device)
+    at_once = isinstance(recipe.model, FittedAtOnce)
+    where = torch_device("cpu" if at_once or recipe.train.engine == "numpy" else device)
     with isolated(threads=recipe.train.threads, seed=recipe.seed, device=where) as warnings:
         data = prepare_data(recipe, where)
-        trained = fit_in_epochs(recipe, build_engine(recipe, data, where), data)
+        trained = (
+            fit_at_once(recipe, data) if at_once else fit_in_epochs(recipe, build_engine(recipe, data, where), data)
+        )
         pictures = artefacts(recipe, data)
     notes = _notes(recipe, data, [f"{w.category.__name__}: {w.message}" for w in warnings])
     record = RunRecord(
@@ -57,7 +61,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         classes=data.classes,
         parameters=trained.parameters,
         trainable_parameters=trained.trainable_parameters,
-        environment=environment(where),
+        environment=environment(where, fitted_by=("scikit-learn", "scipy") if at_once else ()),
         started_at=started.isoformat(timespec="seconds"),
         seconds=perf_counter() - start,
         diverged_at=trained.diverged_at,
@@ -121,7 +125,7 @@ def _notes(recipe: Recipe, data: PreparedData, warnings: Sequence[str]) -> tuple
         positions = ", ".join(map(str, constant[:10])) + (", …" if len(constant) > 10 else "")
         notes.append(f"{len(constant)} input channels have one value throughout the training split: {positions}.")
     examples = len(data.splits["train"])
-    if recipe.train.batch_size > examples:
+    if recipe.train.batch_size > examples and not isinstance(recipe.model, FittedAtOnce):
         notes.append(f"train.batch_size {recipe.train.batch_size} is more than the {examples} training examples.")
     skipped = data.facts["skipped"]
     if skipped:
@@ -134,9 +138,10 @@ def _log(record: RunRecord, history: Sequence[EpochRecord]) -> str:
     """The run as a person would follow it: one line per epoch."""
     sizes = ", ".join(f"{count} {name}" for name, count in record.examples.items())
     lines = [f"{record.started_at} {record.fingerprint}", f"{sizes} examples; {record.parameters} parameters"]
+    missing = "not finite" if record.diverged_at else "none"
     for epoch in history:
-        loss = "not finite" if epoch.train_loss is None else f"{epoch.train_loss:.4f}"
-        val_loss = "not finite" if epoch.val_loss is None else f"{epoch.val_loss:.4f}"
+        loss = missing if epoch.train_loss is None else f"{epoch.train_loss:.4f}"
+        val_loss = missing if epoch.val_loss is None else f"{epoch.val_loss:.4f}"
         lines.append(
             f"epoch {epoch.epoch}: lr {epoch.lr:.3g}, train loss {loss}, accuracy {epoch.train_accuracy:.4f}, "
             f"val loss {val_loss}, accuracy {epoch.val_accuracy:.4f}, {epoch.seconds:.2f} s"
