@@ -6,11 +6,13 @@ Shape key: S seeds, E epochs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.metrics.catalogue import CATALOGUE, Metric
+from assay.recipe.schema import FittedAtOnce
 from assay.reports.evidence import ArmEvidence, Evidence
 from assay.reports.page import Curve, CurvePanel, Curves
 
@@ -29,13 +31,16 @@ def curves(evidence: Evidence, metrics: Sequence[Metric]) -> Curves:
     shown = [panel for name in dict.fromkeys((*SHOWN, *claimed)) if (panel := _panel(evidence, name, drawn)).curves]
     names = {panel.metric.name for panel in shown}
     folded = [panel for name in FOLDED if name not in names and (panel := _panel(evidence, name, drawn)).curves]
-    longest = max((len(run.history_EF) for arm in evidence.arms for run in arm.runs), default=0)
+    longest, at_once = _longest(evidence), _fitted_at_once(evidence)
     remarks = []
     if len(drawn) < len(evidence.arms):
         remarks.append(
             f"Curves of {len(drawn)} of {len(evidence.arms)} arms are drawn, those with claims first; "
             "all are in history.csv."
         )
+    level = [arm.name for arm in evidence.arms if arm.name in drawn & at_once]
+    if level and longest > 1:
+        remarks.append(f"Fitted at once, without epochs, and so drawn as level lines: {', '.join(level)}.")
     if longest > MOST_POINTS:
         remarks.append(f"Of {longest:,} epochs {MOST_POINTS} evenly spaced ones are drawn; all are in history.csv.")
     return Curves(panels=tuple(shown), folded=tuple(folded), remarks=tuple(remarks))
@@ -48,12 +53,35 @@ def _drawn_arms(evidence: Evidence) -> frozenset[str]:
 
 
 def _panel(evidence: Evidence, name: str, drawn: frozenset[str]) -> CurvePanel:
-    found = [
-        curve
-        for position, arm in enumerate(evidence.arms)
-        if arm.name in drawn and (curve := _curve(arm, position, name)) is not None
-    ]
+    found = []
+    at_once = _fitted_at_once(evidence)
+    for position, arm in enumerate(evidence.arms):
+        if arm.name not in drawn or (name == _RATE.name and arm.name in at_once):  # such an arm has no rate
+            continue
+        curve = _curve(arm, position, name)
+        if curve is not None:
+            found.append(_level(curve, _longest(evidence)) if arm.name in at_once else curve)
     return CurvePanel(metric=CATALOGUE.get(name, _RATE), curves=tuple(found))
+
+
+def _longest(evidence: Evidence) -> int:
+    return max((len(run.history_EF) for arm in evidence.arms for run in arm.runs), default=0)
+
+
+def _fitted_at_once(evidence: Evidence) -> frozenset[str]:
+    return frozenset(arm.name for arm in evidence.results.study.arms if isinstance(arm.recipe.model, FittedAtOnce))
+
+
+def _level(curve: Curve, longest: int) -> Curve:
+    """The only values of a model that has no epochs, at every epoch that is drawn of the others."""
+    epochs = tuple(int(epoch) + 1 for epoch in _spaced(longest))
+    return replace(
+        curve,
+        epochs=epochs,
+        mean=curve.mean * len(epochs),
+        deviation=curve.deviation * len(epochs),
+        n=curve.n * len(epochs),
+    )
 
 
 def _curve(arm: ArmEvidence, position: int, name: str) -> Curve | None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from assay.errors import InputError, InvalidValueError, KeyPath, did_you_mean, shown
 from assay.metrics.catalogue import Metric, metric_named
-from assay.recipe.schema import Section
+from assay.recipe.schema import FittedAtOnce, Section
 from assay.studies.arms import FULL_ARM, Arm, without
 from assay.studies.claims import ClaimKind, Comparison
 
@@ -118,9 +118,7 @@ class _Expansion:
             )
         self.seen[same] = where
         for name in weights:
-            epochs = self.arms[name].recipe.train.epochs
-            if metric.epoch is not None and metric.epoch > epochs:
-                raise InvalidValueError(where, f"asks for {metric.name}, but arm {name!r} trains {epochs} epochs.")
+            self._check_epoch(metric, name, where)
             if metric.needs is not None and attrgetter(metric.needs)(self.arms[name].recipe) < 1:
                 raise InvalidValueError(
                     where,
@@ -130,6 +128,22 @@ class _Expansion:
         plain = sorted(weights.values()) == [-1.0, 1.0]
         arm, than = sorted(weights, key=lambda name: -weights[name]) if plain else (contrast_text(weights), "0")
         return Comparison(weights=weights, arm=arm, than=than, kind=kind, metric=metric, margin=margin)
+
+    def _check_epoch(self, metric: Metric, name: str, where: KeyPath) -> None:
+        if metric.epoch is None:
+            return
+        recipe = self.arms[name].recipe
+        if isinstance(recipe.model, FittedAtOnce):
+            raise InvalidValueError(
+                where,
+                f"asks for {metric.name}, but arm {name!r} is {recipe.model.name}, which is fitted at once and has no "
+                "epochs.",
+                f"Claim {metric.name.partition('@')[0]}, which other arms have after their last epoch.",
+            )
+        if metric.epoch > recipe.train.epochs:
+            raise InvalidValueError(
+                where, f"asks for {metric.name}, but arm {name!r} trains {recipe.train.epochs} epochs."
+            )
 
     def _check_contrast(self, weights: Mapping[str, float], where: KeyPath) -> None:
         for name, weight in weights.items():
