@@ -17,6 +17,8 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from assay.errors import InputError
+
 Result = TypeVar("Result")
 
 _threads: ContextVar[int] = ContextVar("threads", default=1)
@@ -26,7 +28,7 @@ _threads: ContextVar[int] = ContextVar("threads", default=1)
 def threads(count: int) -> Iterator[None]:
     """Within the block, layers share their batches among so many threads. Without it they use one."""
     if count < 1:
-        raise ValueError(f"The number of threads must be at least 1, got {count}.")
+        raise InputError(f"The number of threads must be at least 1, got {count}.")
     token = _threads.set(count)
     try:
         yield
