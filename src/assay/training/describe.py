@@ -13,6 +13,7 @@ from assay.errors import InvalidValueError
 from assay.models.anatomy import Anatomy, LayerRow, dissect
 from assay.models.build import build_model
 from assay.recipe.schema import FittedAtOnce, Init, Model, Recipe, SvmModel
+from assay.training.engines.translate import translate
 
 
 def model_anatomy(recipe: Recipe) -> Anatomy:
@@ -43,15 +44,20 @@ def anatomy_of(model: Model, init: Init, *, seed: int, input_shape: tuple[int, .
 
 
 def check_model(recipe: Recipe) -> None:
-    """Load the data, and build the model if it is one that is built.
+    """Load the data, and build the model, for the engine that is to train it, if it is one that is built.
 
     Raises:
-        InputError: the data or model section is unfit.
+        InputError: the data or model section is unfit, or the engine lacks a layer of the model.
     """
+    examples = load_source(recipe.data)
     if isinstance(recipe.model, FittedAtOnce):
-        load_source(recipe.data)
-    else:
-        model_anatomy(recipe)
+        return
+    input_shape = output_shape(examples.input_shape, recipe.data.normalize)
+    model = build_model(
+        recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=len(examples.classes)
+    )
+    if recipe.train.engine == "numpy":
+        translate(model)
 
 
 def _linear_anatomy(model: FittedAtOnce, values: int, classes: int) -> Anatomy:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import assay
 from assay.data.batches import training_batches
 from assay.data.load import load_source, source_fingerprint
 from assay.data.normalize import Preprocessing, apply
@@ -257,6 +258,17 @@ def test_what_is_not_written_by_hand_is_named(model, message):
         run("numpy", model=model)
     assert str(caught.value).startswith(f"train.engine {message}")
     assert "Choose train.engine torch" in str(caught.value)
+
+
+def test_a_study_with_a_layer_that_is_not_written_by_hand_ends_before_its_first_run(tmp_path):
+    study = assay.Study(
+        question="By hand?",
+        base={"data": {"source": "digits"}, "model": {"name": "own_sequences:Unknown"}},
+        arms={"torch": {}, "numpy": {"train.engine": "numpy"}},
+    )
+    with pytest.raises(InvalidValueError, match="numpy has no layer Softsign"):
+        assay.run(study, store=tmp_path, executor="inline")
+    assert not any((tmp_path / "runs").glob("*"))
 
 
 def test_an_own_sequence_of_known_layers_is_trained_by_hand():
