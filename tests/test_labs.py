@@ -29,6 +29,13 @@ def short_study(file):
     return assay.load(file, SHORTER, profile="smoke")
 
 
+def has_an_interval(claim):
+    """An effect strictly inside its interval; where one rounding error is what is asked about, it may have no width."""
+    if claim.comparison.margin is not None and claim.comparison.margin <= 1e-10:
+        return claim.low <= claim.effect <= claim.high
+    return claim.low < claim.effect < claim.high
+
+
 @pytest.mark.parametrize("file", sorted(LABS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_lab_trains_every_arm_and_judges_every_claim(file, tmp_path):
     study = short_study(file)
@@ -38,7 +45,7 @@ def test_a_lab_trains_every_arm_and_judges_every_claim(file, tmp_path):
     }
     assert results.failed == 0
     assert [claim.comparison for claim in results.claims] == list(study.comparisons)
-    assert all(claim.n == 3 and claim.low < claim.effect < claim.high for claim in results.claims)
+    assert all(claim.n == 3 and has_an_interval(claim) for claim in results.claims)
     page = assay.report(results)  # beside the runs, in the store they were kept in
     assert page == tmp_path / "studies" / study.name / "report.html"
     assert page.stat().st_size > 50_000
