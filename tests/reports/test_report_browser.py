@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boundary_artefacts import artefact, results_with_boundaries
 from synthetic_study import BASE, DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.metrics.catalogue import CATALOGUE
@@ -24,6 +25,11 @@ HOSTILE = [
     "عربي \u05e2\u05d1\u05e8\u05d9\u05ea mixed",
     "😀 " + "long" * 70,
 ]
+FILM = {
+    "slow": artefact(epochs=(0, 1, 4, 9), radius=(0.2, 0.3, 0.5, 0.6)),
+    "quick": artefact(epochs=(0, 2, 9), radius=(0.1, 0.6, 0.8)),
+    "at once": artefact(epochs=(1,), kind="decisions"),
+}
 PHONE, DESKTOP = (360, 740), (1280, 900)
 
 
@@ -103,7 +109,16 @@ def test_the_policy_refuses_what_is_injected(opened: Callable[..., Any]) -> None
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-@pytest.mark.parametrize("results", [lambda: make_results(dropout_study(), DROPOUT), hostile_results, exploded_results])
+@pytest.mark.parametrize(
+    "results",
+    [
+        lambda: make_results(dropout_study(), DROPOUT),
+        hostile_results,
+        exploded_results,
+        lambda: results_with_boundaries(FILM),
+        lambda: results_with_boundaries({name: artefact() for name in HOSTILE}, classes=HOSTILE),
+    ],
+)
 def test_nothing_overflows_sideways(
     opened: Callable[..., Any], results: Callable[[], StudyResults], size: tuple[int, int]
 ) -> None:
@@ -266,3 +281,139 @@ def test_print_shows_what_is_folded_and_prints_on_white(opened: Callable[..., An
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert not page.execute_script("return document.querySelector('table.runs').checkVisibility()")
+
+
+# --- the decision boundary by epoch -----------------------------------------------------------------------------------
+
+
+def drawn(page: Any) -> list[tuple[str, str]]:
+    """Of each panel, its line and what stands below it."""
+    found = page.execute_script(
+        "return [...document.querySelectorAll('figure.boundary')].map(figure => "
+        "[figure.querySelector('.decision').getAttribute('d'), figure.querySelector('.now').textContent])"
+    )
+    return [(line, text.replace("\N{NO-BREAK SPACE}", " ")) for line, text in found]
+
+
+def slide(page: Any, *keys: str) -> list[tuple[str, str]]:
+    slider = page.find_element("id", "film-epoch")
+    page.execute_script("arguments[0].focus()", slider)
+    for key in keys:
+        slider.send_keys(key)
+    return drawn(page)
+
+
+def test_the_keyboard_moves_all_boundaries_through_the_epochs(opened: Callable[..., Any]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page = opened(results_with_boundaries(FILM))
+    slider, now = page.find_element("id", "film-epoch"), page.find_element("id", "film-now")
+    assert slider.accessible_name == "Epoch"
+    at_last = drawn(page)
+    assert [text.partition(":")[0] for _, text in at_last] == ["epoch 9", "epoch 9", "fitted at once"]
+    assert (now.text, slider.get_attribute("aria-valuetext")) == ("9", "epoch 9")
+    at_first = slide(page, Keys.HOME)
+    assert [text.partition(",")[0] for _, text in at_first][:2] == ["epoch 0: training 50.0 %"] * 2
+    assert (now.text, slider.get_attribute("aria-valuetext")) == ("0", "epoch 0")
+    assert [line == last for (line, _), (last, _) in zip(at_first, at_last, strict=True)] == [False, False, True]
+    one, two = slide(page, Keys.ARROW_RIGHT), slide(page, Keys.ARROW_RIGHT)
+    # A panel without a frame of that epoch keeps the one before.
+    assert [text.partition(":")[0] for _, text in one][:2] == ["epoch 1", "epoch 0"]
+    assert [text.partition(":")[0] for _, text in two][:2] == ["epoch 1", "epoch 2"]
+    assert (now.text, slider.get_attribute("aria-valuetext")) == ("2", "epoch 2")
+    assert one[0] == two[0] != at_first[0]
+    assert one[1] == at_first[1] != two[1]
+    assert slide(page, Keys.END) == at_last
+    assert complaints(page) == []
+
+
+def test_shades_move_with_their_line(opened: Callable[..., Any]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page = opened(results_with_boundaries(FILM))
+
+    def widths() -> list[float]:
+        return list(
+            page.execute_script(
+                "return [...document.querySelectorAll('figure.boundary')].slice(0, 2).map(figure => "
+                "figure.querySelector('.shade.a2').getBBox().width / 600)"
+            )
+        )
+
+    assert widths() == pytest.approx([0.6, 0.8], abs=0.02)
+    slide(page, Keys.HOME)
+    assert widths() == pytest.approx([0.2, 0.1], abs=0.02)
+    line, halo = page.execute_script(
+        "return [...document.querySelectorAll('figure.boundary')[0].querySelectorAll('.decision')].map(p => "
+        "p.getAttribute('d'))"
+    )
+    assert line == halo
+
+
+def test_playing_goes_through_the_epochs_once_and_can_be_paused(opened: Callable[..., Any]) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    page = opened(results_with_boundaries(FILM))
+    page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+    at_last = drawn(page)
+    play, now = page.find_element("id", "film-play"), page.find_element("id", "film-now")
+    play.click()
+    assert play.text == "Pause"
+    assert drawn(page) != at_last
+    WebDriverWait(page, 10).until(lambda _: play.text == "Play")
+    assert now.text == "9"
+    assert drawn(page) == at_last
+    play.click()
+    play.click()
+    paused = now.text
+    assert play.text == "Play"
+    page.execute_async_script("setTimeout(arguments[0], 600)")
+    assert now.text == paused != "9"
+
+
+def test_a_page_without_script_shows_the_last_epoch(opened: Callable[..., Any]) -> None:
+    page = opened(results_with_boundaries(FILM))
+    with_script = drawn(page)
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.refresh()
+        assert not page.find_element("id", "film-epoch").is_displayed()
+        texts = [element.text for element in page.find_elements("css selector", "figure.boundary .now")]
+        lines = [element.get_attribute("d") for element in page.find_elements("css selector", "figure.boundary .halo")]
+    finally:
+        page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in texts] == [text for _, text in with_script]
+    assert lines == [line for line, _ in with_script]
+
+
+def test_printing_shows_the_last_epoch_and_then_what_was_there(opened: Callable[..., Any]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page = opened(results_with_boundaries(FILM))
+    at_last = drawn(page)
+    at_first = slide(page, Keys.HOME)
+    page.execute_script(
+        "addEventListener('beforeprint', () => { window.printed = "
+        "[...document.querySelectorAll('figure.boundary .decision')].map(path => path.getAttribute('d')) })"
+    )
+    page.execute_cdp_cmd("Page.printToPDF", {})
+    printed = page.execute_script("return window.printed")
+    assert printed[::2] == [line for line, _ in at_last]
+    assert drawn(page) == at_first
+    assert page.find_element("id", "film-now").text == "0"
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert not page.find_element("id", "film-epoch").is_displayed()
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_hostile_class_names_are_shown_and_not_run(opened: Callable[..., Any]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page = opened(results_with_boundaries({name: artefact() for name in HOSTILE}, classes=HOSTILE))
+    slide(page, Keys.HOME, Keys.ARROW_RIGHT)
+    assert page.title == "Where does the line run?"
+    assert complaints(page) == []
+    shown = page.execute_script("return [...document.querySelectorAll('.legend.classes bdi')].map(e => e.textContent)")
+    assert shown == HOSTILE

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from assay.metrics.catalogue import CATALOGUE, Metric
+from assay.reports.boundary import boundaries
 from assay.reports.confusions import confusions
 from assay.reports.curves import curves
 from assay.reports.data import data_section
@@ -85,6 +86,7 @@ def page_of(evidence: Evidence) -> Page:
         metric_remarks=metric_remarks,
         arms=tuple(_arm_entry(arm, position, evidence, metrics) for position, arm in enumerate(evidence.arms)),
         curves=curves(evidence, metrics),
+        boundaries=boundaries(evidence),
         distributions=tuple(_distribution(evidence, metric, MOST_DOTS // len(metrics)) for metric in metrics),
         confusions=confusions(evidence),
         data=data_section(evidence),

@@ -137,6 +137,52 @@ class Curves:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoundaryFrame:
+    """What a model said after an epoch: accuracies, and paths in units of the drawing (`assay.reports.boundary`).
+
+    ``shades[label][i]`` outlines where that class leads with at least probability ``LEVELS[i]``; ``line`` is where two
+    classes meet.
+    """
+
+    epoch: int
+    train_accuracy: float | None
+    val_accuracy: float | None
+    shades: tuple[tuple[str, ...], ...]
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """The decision boundary of one run in the plane of its two features."""
+
+    arm: str
+    position: int
+    seed: int
+    diverged: bool
+    decides: bool
+    """The model gives no probabilities: there is one shade."""
+    at_once: bool
+    """It was fitted at once: the one frame belongs to no epoch."""
+    classes: tuple[str, ...]
+    extent: tuple[float, float, float, float]
+    """x low, x high, y low, y high."""
+    points: tuple[tuple[tuple[int, int], ...], ...]
+    """Training points of each class, in units of the drawing."""
+    lost: bool
+    """In some place, after some epoch, a score is not a number."""
+    frames: tuple[BoundaryFrame, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundaries:
+    """``epochs`` are those at which any panel has a frame; ``remarks`` say what is not drawn."""
+
+    panels: tuple[Boundary, ...]
+    epochs: tuple[int, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dot:
     """One run on a distribution chart."""
 
@@ -320,6 +366,7 @@ class Page:
     metric_remarks: tuple[str, ...]
     arms: tuple[ArmEntry, ...]
     curves: Curves
+    boundaries: Boundaries
     distributions: tuple[Distribution, ...]
     confusions: Confusions
     data: DataSection

@@ -68,6 +68,11 @@ def colour_class(position: int) -> str:
     return f"a{position % ARM_COLOURS}" + (f" dash{turn}" if turn else "")
 
 
+def class_colour(label: int) -> str:
+    """The style class of a data class's colour: those of arms, beginning with blue and orange."""
+    return f"a{(label + 1) % ARM_COLOURS}"
+
+
 def variables(colours: dict[str, str]) -> str:
     """The colours as declarations of CSS variables."""
     return "".join(f"--{name}:{colour};" for name, colour in colours.items())

@@ -18,11 +18,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from assay.metrics.catalogue import CATALOGUE
 from assay.reports import charts, words
+from assay.reports.charts.boundary import frame_paths
 from assay.reports.charts.curves import curve_scale
 from assay.reports.charts.distribution import distribution_scale
 from assay.reports.confusions import NUMBERED_CLASSES
-from assay.reports.page import Confusion, CurvePanel, Page
+from assay.reports.page import Boundaries, Boundary, BoundaryFrame, Confusion, CurvePanel, Page
 from assay.reports.palette import ARM_COLOURS, DARK, LIGHT, PRINT, colour_class, variables
 
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -72,6 +74,39 @@ def curve_data(panel: CurvePanel) -> dict[str, Any]:
     }
 
 
+def boundary_data(panel: Boundary) -> dict[str, Any]:
+    """The frames of a decision boundary: the script puts these texts in the place of the last ones, and computes
+    nothing."""
+    return {
+        "epochs": [frame.epoch for frame in panel.frames],
+        "texts": [boundary_text(panel, frame) for frame in panel.frames],
+        "paths": [frame_paths(frame) for frame in panel.frames],
+    }
+
+
+def boundary_text(panel: Boundary, frame: BoundaryFrame) -> str:
+    """What stands below a decision boundary: ``epoch 12: training 96.0 %, validation 94.0 %``."""
+    accuracies = ", ".join(
+        f"{split}\N{NO-BREAK SPACE}{words.value(CATALOGUE[name], accuracy, 0.02)}".replace(" %", "\N{NO-BREAK SPACE}%")
+        for split, name, accuracy in (
+            ("training", "train_accuracy", frame.train_accuracy),
+            ("validation", "val_accuracy", frame.val_accuracy),
+        )
+    )
+    if panel.at_once:
+        return f"fitted at once: {accuracies}"
+    diverged = ", where it diverged" if panel.diverged and frame is panel.frames[-1] else ""
+    return f"epoch {words.number(frame.epoch, 0)}{diverged}: {accuracies}"
+
+
+def boundary_legends(found: Boundaries) -> list[tuple[tuple[str, ...], list[str]]]:
+    """The classes of the drawn boundaries; with the arms that have them only where not all have the same."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for panel in found.panels:
+        groups.setdefault(panel.classes, []).append(panel.arm)
+    return [(classes, arms if len(groups) > 1 else []) for classes, arms in groups.items()]
+
+
 def matrix_data(confusion: Confusion) -> dict[str, Any] | None:
     """Counts for reading single cells of a matrix too large to hold numbers; None for a smaller one."""
     if len(confusion.classes) <= NUMBERED_CLASSES:
@@ -118,6 +153,9 @@ def _environment() -> Environment:
     )
     environment.filters.update(json=embedded_json, date=words.date)
     environment.globals.update(
+        boundary_data=boundary_data,
+        boundary_legends=boundary_legends,
+        boundary_text=boundary_text,
         charts=charts,
         colour_class=colour_class,
         curve_data=curve_data,

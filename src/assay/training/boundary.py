@@ -12,14 +12,16 @@ The file is one object:
     val_accuracy    likewise
     points          training points [x, y, label], at most 400, evenly spaced in the order of the split
     points_in_all   how many there are
+    largest_leads   L of each frame, at most 8
     frames          base64 of zlib of two blocks of F·G·G bytes, both by frame, then by y, then by x, ascending:
                     the most probable class, 255 where a score is not a number; and its lead
 
 The lead is the log-odds of the most probable class over the next, ln p₁/p₂, which for two classes says the probability:
-p₁ = 1 / (1 + exp(−lead)). A byte c stands for 8·(c/255)², so that a lead near 0, which decides where the line runs, is
-kept a thousand times finer than the cut at 8. What is stored is by how much each byte differs from the one before it in
-its row, and that by how much it differs from the row before, modulo 256, because small numbers compress better.
-Interpolated log-odds place a line more truly than probabilities, which saturate.
+p₁ = 1 / (1 + exp(−lead)). A byte c stands for L·(c/255)², so that a lead near 0, which decides where the line runs, is
+kept most finely, and L is the largest lead of the frame, but no more than 8 (p₁ = 0.9997). What is stored is by how
+much each byte differs from the one before it in its row, and that by how much it differs from the row before, modulo
+256, because small numbers compress better. Interpolated log-odds place a line more truly than probabilities, which
+saturate.
 
 Shape key: N training points, P = G·G points of the grid (Y by X), K classes, F frames, B examples in a batch.
 """
@@ -77,7 +79,7 @@ class _Frame:
     train_accuracy: float
     val_accuracy: float
     winner_P: Bytes
-    lead_P: Bytes
+    lead_P: NDArray[np.float32]
 
 
 class BoundaryFrames:
@@ -182,8 +184,8 @@ def frame_epochs(epochs: int) -> list[int]:
     return [0, *np.unique(spaced).tolist()]
 
 
-def winners(scores_PK: NDArray[Any]) -> tuple[Bytes, Bytes]:
-    """The most probable class at each point, and the byte of its lead; see this file's docstring."""
+def winners(scores_PK: NDArray[Any]) -> tuple[Bytes, NDArray[np.float32]]:
+    """The most probable class at each point, and its lead, cut at 8; see this file's docstring."""
     scores_KP = np.ascontiguousarray(scores_PK.T)
     best_P, second_P = scores_KP[0].copy(), np.full_like(scores_KP[0], -np.inf)
     winner_P = np.zeros(len(scores_PK), dtype=np.uint8)
@@ -194,15 +196,16 @@ def winners(scores_PK: NDArray[Any]) -> tuple[Bytes, Bytes]:
         np.maximum(best_P, score_P, out=best_P)  # not a number, if one of them is not
     known_P = np.isfinite(best_P)
     lead_P = np.where(known_P, best_P, 0.0) - np.where(known_P, second_P, 0.0)
-    byte_P = np.rint(255 * np.sqrt(np.minimum(lead_P, LARGEST_LEAD) / LARGEST_LEAD))
-    return np.where(known_P, winner_P, NO_NUMBER).astype(np.uint8), byte_P.astype(np.uint8)
+    cut_P = np.minimum(lead_P, LARGEST_LEAD).astype(np.float32)
+    return np.where(known_P, winner_P, NO_NUMBER).astype(np.uint8), cut_P
 
 
-def packed(winner_FP: Bytes, lead_FP: Bytes) -> str:
+def _packed(winner_FP: Bytes, lead_FP: NDArray[np.float32], largest_F: NDArray[np.float32]) -> str:
     """Frames as text; see this file's docstring."""
-    lead_FYX = lead_FP.reshape(-1, GRID, GRID)
-    along_FYX = lead_FYX.copy()
-    along_FYX[:, :, 1:] -= lead_FYX[:, :, :-1]  # bytes wrap
+    byte_FP = np.rint(255 * np.sqrt(lead_FP / np.where(largest_F == 0, 1, largest_F)[:, None]))
+    byte_FYX = byte_FP.astype(np.uint8).reshape(-1, GRID, GRID)
+    along_FYX = byte_FYX.copy()
+    along_FYX[:, :, 1:] -= byte_FYX[:, :, :-1]  # bytes wrap
     change_FYX = along_FYX.copy()
     change_FYX[:, 1:] -= along_FYX[:, :-1]
     return base64.b64encode(zlib.compress(winner_FP.tobytes() + change_FYX.tobytes(), _QUICK)).decode()
@@ -214,7 +217,9 @@ def _content(facts: Mapping[str, Any], frames: Sequence[_Frame]) -> bytes:
         name: [getattr(frame, name.removesuffix("s")) for frame in frames]
         for name in ("epochs", "train_accuracy", "val_accuracy")
     }
-    content = {**facts, **by_frame, "frames": packed(winner_FP, lead_FP)}
+    largest_F = lead_FP.max(axis=1)
+    packed = {"largest_leads": largest_F.tolist(), "frames": _packed(winner_FP, lead_FP, largest_F)}
+    content = {**facts, **by_frame, **packed}
     return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 

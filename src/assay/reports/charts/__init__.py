@@ -5,9 +5,10 @@ points cannot be percentages, lie in an inner drawing that is stretched. Every m
 """
 
 from assay.reports.charts.bars import bar
+from assay.reports.charts.boundary import boundary, class_key
 from assay.reports.charts.curves import curve_chart
 from assay.reports.charts.distribution import distribution_axis, distribution_row
 from assay.reports.charts.forest import forest
 from assay.reports.charts.matrix import matrix
 
-__all__ = ["bar", "curve_chart", "distribution_axis", "distribution_row", "forest", "matrix"]
+__all__ = ["bar", "boundary", "class_key", "curve_chart", "distribution_axis", "distribution_row", "forest", "matrix"]

@@ -197,6 +197,66 @@
     });
   }
 
+  // --- decision boundaries by epoch ----------------------------------------------------------------------------------------
+  const slider = document.getElementById("film-epoch");
+  let atLast = () => {};
+  let asBefore = () => {};
+  if (slider) {
+    const play = document.getElementById("film-play");
+    const epochs = slider.dataset.epochs.split(" ").map(Number);
+    const last = epochs.length - 1;
+    const panels = Array.from(document.querySelectorAll("figure[data-film]"), (figure) => ({
+      stored: document.getElementById(figure.dataset.film),
+      shapes: figure.querySelectorAll(".shade, .decision"),
+      text: figure.querySelector(".now"),
+      shown: null,
+    })).filter((panel) => panel.stored);
+    const draw = (at) => {
+      for (const panel of panels) {
+        panel.data ??= JSON.parse(panel.stored.textContent);
+        // A panel keeps its latest frame until its next one.
+        const frame = Math.max(0, panel.data.epochs.findLastIndex((epoch) => epoch <= epochs[at]));
+        if (frame === panel.shown) continue;
+        panel.shown = frame;
+        panel.shapes.forEach((shape, index) => shape.setAttribute("d", panel.data.paths[frame][index]));
+        panel.text.textContent = panel.data.texts[frame];
+      }
+      document.getElementById("film-now").textContent = epochs[at];
+      slider.setAttribute("aria-valuetext", `epoch ${epochs[at]}`);
+    };
+    let timer = null;
+    const pause = () => {
+      clearInterval(timer);
+      timer = null;
+      play.textContent = "Play";
+      play.setAttribute("aria-label", "Play the epochs");
+    };
+    const step = () => {
+      slider.value = Number(slider.value) + 1;
+      draw(Number(slider.value));
+      if (Number(slider.value) === last) pause();
+    };
+    play.addEventListener("click", () => {
+      if (timer !== null) return pause();
+      if (Number(slider.value) === last) draw((slider.value = 0));
+      timer = setInterval(step, 250);
+      play.textContent = "Pause";
+      play.setAttribute("aria-label", "Pause");
+    });
+    slider.addEventListener("input", () => {
+      pause();
+      draw(Number(slider.value));
+    });
+    // A reload must not leave the slider where it was and the drawings at the last epoch.
+    slider.value = last;
+    atLast = () => {
+      pause();
+      draw(last);
+    };
+    asBefore = () => draw(Number(slider.value));
+    document.getElementById("film").hidden = false;
+  }
+
   // --- a link to a fold opens it -------------------------------------------------------------------------------------------
   for (const link of document.querySelectorAll("a[href^='#']")) {
     const target = document.getElementById(link.getAttribute("href").slice(1));
@@ -206,10 +266,12 @@
   // --- print what is folded --------------------------------------------------------------------------------------------
   let opened = [];
   addEventListener("beforeprint", () => {
+    atLast();
     opened = Array.from(document.querySelectorAll("details:not([open])"));
     for (const fold of opened) fold.open = true;
   });
   addEventListener("afterprint", () => {
     for (const fold of opened) fold.open = false;
+    asBefore();
   });
 })();
