@@ -60,7 +60,7 @@ def unpacked(content: Mapping[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.
     shape = (2, len(content["epochs"]), content["grid"], content["grid"])
     blocks = np.frombuffer(zlib.decompress(base64.b64decode(content["frames"])), dtype=np.uint8).reshape(shape)
     byte_FYX = np.cumsum(np.cumsum(blocks[1].astype(int), axis=1), axis=2) % 256
-    return blocks[0], 8 * (byte_FYX / 255) ** 2
+    return blocks[0], np.array(content["largest_leads"])[:, None, None] * (byte_FYX / 255) ** 2
 
 
 class NoFrames:
@@ -96,7 +96,9 @@ def test_the_last_frame_is_what_the_trained_network_says(engine: str) -> None:
     assert sure_P.mean() > 0.99
     assert np.array_equal(winner_FYX[-1].ravel()[sure_P], logits_PK.argmax(axis=1)[sure_P])
     # Half a byte in the scale that goes by the square root.
-    assert np.abs(np.sqrt(lead_FYX[-1].ravel()) - np.sqrt(np.minimum(lead_P, 8))).max() < np.sqrt(8) / 255 / 2 + 2e-3
+    half_a_byte = np.sqrt(content["largest_leads"][-1]) / 255 / 2
+    assert np.abs(np.sqrt(lead_FYX[-1].ravel()) - np.sqrt(np.minimum(lead_P, 8))).max() < half_a_byte + 2e-3
+    assert lead_FYX[-1].max() == pytest.approx(min(lead_P.max(), 8), rel=1e-4)
 
 
 def test_the_frames_hold_the_run_s_epochs_accuracies_and_points() -> None:
@@ -237,15 +239,24 @@ def test_a_diverged_run_ends_with_the_epoch_it_diverged_in() -> None:
 
 def test_winners_and_leads() -> None:
     nan, inf = np.nan, np.inf
-    scores_PK = np.array([[1.0, 3.0, 2.0], [0, 0, 0], [5, -inf, -inf], [9, 1, 0], [2, 1, 2]], dtype=np.float32)
-    winner_P, byte_P = winners(scores_PK)
+    scores_PK = np.array([[1.0, 3.0, 2.0], [0, 0, 0], [5, -inf, -inf], [19, 1, 0], [2, 1, 2]], dtype=np.float32)
+    winner_P, lead_P = winners(scores_PK)
     assert winner_P.tolist() == [1, 0, 0, 0, 0]
-    leads = [1.0, 0.0, LARGEST_LEAD, 8.0, 0.0]
-    assert byte_P.tolist() == [round(255 * (lead / LARGEST_LEAD) ** 0.5) for lead in leads]
+    assert lead_P.tolist() == [1.0, 0.0, LARGEST_LEAD, LARGEST_LEAD, 0.0]
     lost_PK = np.array([[nan, 1, 2], [1, nan, 0], [1, 0, nan], [inf, 0, 0], [-inf, -inf, -inf]], dtype=np.float32)
-    winner_P, byte_P = winners(lost_PK)
+    winner_P, lead_P = winners(lost_PK)
     assert (winner_P == NO_NUMBER).all()
-    assert (byte_P == 0).all()
+    assert (lead_P == 0).all()
+
+
+def test_a_model_that_says_nothing_yet_keeps_leads_of_zero() -> None:
+    ruled = recipe()
+    data = prepare_data(ruled, torch.device("cpu"))
+    frames = BoundaryFrames(ruled, lambda x_B: torch.zeros(len(x_B), 2), data)
+    frames.take(0, evaluate(lambda x_B: x_B, data.splits["train"]))
+    winner_FYX, lead_FYX = unpacked(json.loads(frames.artefacts()["decision_boundary.json"]))
+    assert not winner_FYX.any()
+    assert not lead_FYX.any()
 
 
 def test_only_data_of_two_features_are_drawn() -> None:
@@ -285,3 +296,34 @@ def test_a_model_fitted_at_once_has_one_frame() -> None:
     winner_FYX, _ = unpacked(content)
     assert winner_FYX[0, GRID // 2, GRID // 2] == 1
     assert winner_FYX[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("data", [{"source": "circles"}, {"source": "own_models:Points", "options": {"classes": 4}}])
+@pytest.mark.parametrize(
+    "model",
+    [{"name": "svm", "kernel": "rbf"}, {"name": "svm", "kernel": "linear"}, {"name": "logistic_regression"}],
+    ids=["rbf", "linear", "logistic regression"],
+)
+def test_classical_models_draw_what_scikit_learn_predicts(model: dict[str, Any], data: dict[str, Any]) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import SVC, LinearSVC
+
+    ruled = recipe(model=model, data=data, train={})
+    content = kept(run_recipe(ruled, fingerprint="f00d"))
+    assert content["kind"] == ("decisions" if model["name"] == "svm" else "probabilities")
+    assert content["epochs"] == [1]
+    prepared = prepare_data(ruled, torch.device("cpu"))
+    train = prepared.splits["train"]
+    x_N2 = train.inputs(np.arange(len(train))).double().numpy()
+    fitted = {
+        "rbf": lambda: SVC(C=ruled.model.C),  # type: ignore[union-attr]
+        "linear": lambda: LinearSVC(C=ruled.model.C, dual=False),  # type: ignore[union-attr]
+        "": lambda: LogisticRegression(C=ruled.model.C),  # type: ignore[union-attr]
+    }[model.get("kernel", "")]().fit(x_N2, train.labels_N.numpy())
+    x_low, x_high, y_low, y_high = content["extent"]
+    x_YX, y_YX = np.meshgrid(np.linspace(x_low, x_high, GRID), np.linspace(y_low, y_high, GRID))
+    grid_P2 = apply(prepared.preprocessing, np.stack([x_YX.ravel(), y_YX.ravel()], axis=1).astype(np.float32))
+    winner_FYX, lead_FYX = unpacked(content)
+    agree_P = winner_FYX[0].ravel() == fitted.predict(grid_P2.reshape(-1, 2).astype(np.float64))
+    assert agree_P.mean() > 0.995
+    assert lead_FYX[0].ravel()[~agree_P].max(initial=0) < 0.05  # on the line

@@ -26,6 +26,7 @@ from assay.data.batches import SplitData
 from assay.errors import DataError
 from assay.recipe.schema import FittedAtOnce, LogisticRegressionModel, Recipe, SvmModel
 from assay.records import Array, EpochRecord, Split
+from assay.training.boundary import boundary_at_once
 from assay.training.evaluate import EVALUATION_BATCH, Evaluation, Scores, evaluate, seconds_per_example
 from assay.training.fit import Trained
 from assay.training.prepare import PreparedData
@@ -84,6 +85,13 @@ def fit_at_once(recipe: Recipe, data: PreparedData) -> Trained:
         evaluations = {name: _evaluation(scores, split, decides=decides) for name, split in data.splits.items()}
         inference_seconds = seconds_per_example(scores, test_data)
         shifts = shift_metrics(scores, test_data, evaluations["test"], recipe.evaluate.shift)
+        drawn = boundary_at_once(
+            recipe,
+            _distances(estimator, len(data.classes)) if decides else scores,
+            data,
+            evaluations,
+            kind="decisions" if decides else "probabilities",
+        )
     weights = _weights(estimator, model)
     parameters = sum(array.size for array in weights.values() if array.dtype == np.float64)
     return Trained(
@@ -95,6 +103,7 @@ def fit_at_once(recipe: Recipe, data: PreparedData) -> Trained:
         parameters=parameters,
         trainable_parameters=parameters,
         extra_metrics=shifts,
+        artefacts=drawn,
     )
 
 
@@ -200,6 +209,24 @@ def _logits(estimator: Any, classes: int) -> Scores:
         logits_BK = np.full((len(logits), classes), -np.inf)
         logits_BK[:, estimator.classes_] = logits
         return torch.from_numpy(logits_BK)
+
+    return scores
+
+
+def _distances(estimator: Any, classes: int) -> Scores:
+    """Scores of a machine that decides: signed distances from its boundary, largest for the class decided on.
+
+    Pairs of classes vote on more than two, and scikit-learn breaks ties of votes in another way in ``predict`` than in
+    ``decision_function``; there the class decided on is put just ahead.
+    """
+    distances = _logits(estimator, classes)
+
+    def scores(x_B: Tensor) -> Tensor:
+        scores_BK = distances(x_B)
+        best_B1 = scores_BK.max(dim=1, keepdim=True).values
+        predicted_B1 = torch.from_numpy(np.asarray(estimator.predict(_flat(x_B)), dtype=np.int64))[:, None]
+        ahead_B1 = torch.where(scores_BK.argmax(dim=1, keepdim=True) == predicted_B1, best_B1, best_B1 + 1e-6)
+        return scores_BK.scatter(1, predicted_B1, ahead_B1)
 
     return scores
 
