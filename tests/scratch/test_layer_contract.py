@@ -5,31 +5,42 @@ Shape key: B examples in the batch, D features per example.
 
 import functools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
+from made_up_layers import (
+    AddsWeightDecay,
+    ComputesInHalfPrecision,
+    CountsPasses,
+    DropsATerm,
+    KeepsAnAxis,
+    Kept,
+    LeaksFloat64FromBackward,
+    LeaksFloat64FromForward,
+    NeedsContiguousDy,
+    ReadsMemoryInOrder,
+    ReturnsAList,
+    ReturnsTooFew,
+    RoundsSmallGradientsAway,
+    ScaledTanh,
+    SharesItsCache,
+    SharesItsGradients,
+    SlightlyWrong,
+    UsesUpItsCache,
+    WritesToDy,
+    WritesToItsArgument,
+    WritesToItsCache,
+    WritesToY,
+)
 
 from assay.scratch.layer import Layer
 from assay.testing.layers import LayerCase, LayerContract
 
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScaledTanh:
-    """gain·tanh(x): small, and with everything in it that can go wrong."""
-
-    def forward(self, x_BD, gain_D):
-        t_BD = np.tanh(x_BD)
-        return t_BD * gain_D, (t_BD, gain_D)
-
-    def backward(self, dy_BD, cache):
-        t_BD, gain_D = cache
-        return dy_BD * gain_D * (1 - t_BD * t_BD), (dy_BD * t_BD).sum(axis=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +69,33 @@ class MaskedDistance:
         return (2 * residual * dloss,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PickedScores:
+    """A loss: less the sum of the scores at the labels."""
+
+    def forward(self, scores_BD, labels_B):
+        return np.asarray(-scores_BD[np.arange(len(labels_B)), labels_B].sum()), (scores_BD, labels_B)
+
+    def backward(self, dloss, cache):
+        scores_BD, labels_B = cache
+        dscores_BD = np.zeros_like(scores_BD)
+        dscores_BD[np.arange(len(labels_B)), labels_B] = -dloss
+        return (dscores_BD,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standardised:
+    """(x − mean)/deviation of two values, which is ±1: what gradient there is is made of rounding."""
+
+    def forward(self, x):
+        deviation = x.std()
+        return (x - x.mean()) / deviation, ((x - x.mean()) / deviation, deviation)
+
+    def backward(self, dy, cache):
+        unit, deviation = cache
+        return ((dy - dy.mean() - unit * (dy * unit).mean()) / deviation,)
+
+
 def scaled_tanh_case(layer, examples, features, seed):
     draws = np.random.default_rng(seed)
     x_BD, gain_D = draws.normal(size=(examples, features)), draws.normal(size=features)
@@ -77,6 +115,25 @@ def distance_case(as_python_float, values, seed):
         arguments=(draws.normal(size=values),),
         fixed=(target, mask),
         reference=lambda x, target, mask: (((x - target) * mask) ** 2).sum(),
+    )
+
+
+def picked_case(examples, classes, seed):
+    draws = np.random.default_rng(seed)
+    return LayerCase(
+        layer=PickedScores(),
+        arguments=(draws.normal(size=(examples, classes)),),
+        fixed=(draws.integers(0, classes, size=examples),),
+        reference=lambda scores, labels: -scores.gather(1, labels[:, None]).sum(),
+    )
+
+
+def standardised_case(seed):
+    middle, distance = np.random.default_rng(seed).uniform(0.5, 2, size=2)
+    return LayerCase(
+        layer=Standardised(),
+        arguments=(np.array([middle, middle + distance]),),
+        reference=lambda x: (x - x.mean()) / x.std(correction=0),
     )
 
 
@@ -101,6 +158,21 @@ class TestRelu(LayerContract):
 class TestLoss(LayerContract):
     def cases(self):
         return st.builds(distance_case, st.booleans(), st.integers(1, 12), SEEDS)
+
+
+class TestLossOfLabels(LayerContract):
+    def cases(self):
+        return st.builds(picked_case, st.integers(1, 4), st.integers(1, 4), SEEDS)
+
+
+class TestGradientsOfRounding(LayerContract):
+    def cases(self):
+        return st.builds(standardised_case, SEEDS)
+
+
+class TestValuesThatFloat32RoundsToTies(LayerContract):
+    def cases(self):
+        return st.just(LayerCase(layer=Relu(), arguments=(np.array([1e-60, -1e-60, 1.0, -1.0]),), reference=torch.relu))
 
 
 DIFFERENCES = "test_gradients_equal_central_differences"
@@ -134,149 +206,6 @@ def broken_promises(drawn_cases):
     return broken
 
 
-class SlightlyWrong(ScaledTanh):
-    def backward(self, dy, cache):
-        dx, dgain = super().backward(dy, cache)
-        return dx * (1 + 1e-6), dgain
-
-
-class DropsATerm(ScaledTanh):
-    def backward(self, dy, cache):
-        t, gain = cache
-        return dy * gain, (dy * t).sum(axis=0)
-
-
-class LeaksFloat64FromForward(ScaledTanh):
-    def forward(self, x, gain):
-        y, cache = super().forward(x, gain)
-        return y.astype(np.float64), cache
-
-
-class LeaksFloat64FromBackward(ScaledTanh):
-    def backward(self, dy, cache):
-        dx, dgain = super().backward(dy, cache)
-        return dx, dgain.astype(np.float64)
-
-
-class ComputesInHalfPrecision(ScaledTanh):
-    def forward(self, x, gain):
-        y, cache = super().forward(x, gain)
-        return y if x.dtype == np.float64 else y.astype(np.float16).astype(x.dtype), cache
-
-
-class WritesToItsArgument(ScaledTanh):
-    def forward(self, x, gain):
-        t = np.tanh(x, out=x)
-        return t * gain, (t, gain)
-
-
-class WritesToDy(ScaledTanh):
-    def backward(self, dy, cache):
-        dx, dgain = super().backward(dy, cache)
-        dy *= 2
-        return dx, dgain
-
-
-class WritesToItsCache(ScaledTanh):
-    def backward(self, dy, cache):
-        gradients = super().backward(dy, cache)
-        cache[0][...] = 0
-        return gradients
-
-
-class WritesToY(ScaledTanh):
-    def forward(self, x, gain):
-        y, (t, gain) = super().forward(x, gain)
-        return y, (t, gain, [y])
-
-    def backward(self, dy, cache):
-        t, gain, (y,) = cache
-        y += 1
-        return super().backward(dy, (t, gain))
-
-
-class UsesUpItsCache(ScaledTanh):
-    class Box:
-        """Holds what the suite cannot look into."""
-
-    def forward(self, x, gain):
-        y, (t, gain) = super().forward(x, gain)
-        box = self.Box()
-        box.t = t.copy()
-        return y, (box, gain)
-
-    def backward(self, dy, cache):
-        box, gain = cache
-        gradients = super().backward(dy, (box.t, gain))
-        box.t *= 0.5
-        return gradients
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharesItsCache(ScaledTanh):
-    """All passes over one shape keep what they keep in one array, to save memory."""
-
-    room: dict = field(default_factory=dict, compare=False, repr=False)
-
-    def forward(self, x, gain):
-        y, (t, gain) = super().forward(x, gain)
-        self.room.setdefault((t.shape, t.dtype), np.empty(t.shape, t.dtype))[...] = t
-        return y, ((t.shape, t.dtype), gain)
-
-    def backward(self, dy, cache):
-        key, gain = cache
-        return super().backward(dy, (self.room[key], gain))
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharesItsGradients(ScaledTanh):
-    room: dict = field(default_factory=dict, compare=False, repr=False)
-
-    def backward(self, dy, cache):
-        dx, dgain = super().backward(dy, cache)
-        kept = self.room.setdefault((dx.shape, dx.dtype), np.empty(dx.shape, dx.dtype))
-        kept[...] = dx
-        return kept, dgain
-
-
-class ReadsMemoryInOrder(ScaledTanh):
-    def forward(self, x, gain):
-        return super().forward(x.ravel(order="K").reshape(x.shape), gain)
-
-
-class NeedsContiguousDy(ScaledTanh):
-    def backward(self, dy, cache):
-        flat = np.frombuffer(memoryview(dy).cast("B"), dtype=dy.dtype)
-        return super().backward(flat.reshape(dy.shape), cache)
-
-
-class ReturnsTooFew(ScaledTanh):
-    def backward(self, dy, cache):
-        return super().backward(dy, cache)[:1]
-
-
-class ReturnsAList(ScaledTanh):
-    def backward(self, dy, cache):
-        return list(super().backward(dy, cache))
-
-
-class KeepsAnAxis(ScaledTanh):
-    def backward(self, dy, cache):
-        dx, dgain = super().backward(dy, cache)
-        return dx, dgain[None]
-
-
-class AddsWeightDecay(ScaledTanh):
-    def backward(self, dy, cache):
-        dx, dgain = super().backward(dy, cache)
-        return dx, dgain + np.asarray(1e-3, dgain.dtype) * cache[1]
-
-
-class RoundsSmallGradientsAway(ScaledTanh):
-    def backward(self, dy, cache):
-        return super().backward(np.where(np.abs(dy) < 0.5, 0, dy).astype(dy.dtype), cache)
-
-
 WRONG: dict[type[Layer], set[str]] = {
     SlightlyWrong: {DIFFERENCES, TORCH},
     DropsATerm: {DIFFERENCES, TORCH},
@@ -304,6 +233,12 @@ WRONG: dict[type[Layer], set[str]] = {
 @pytest.mark.usefixtures("without_shrinking")
 def test_a_wrong_layer_breaks_the_promises_it_should_and_no_other(wrong):
     assert set(broken_promises(scaled_tanh_cases(wrong()))) == WRONG[wrong]
+
+
+@pytest.mark.usefixtures("without_shrinking")
+@pytest.mark.parametrize("wrapped", [tuple, list, lambda parts: {"parts": parts}, lambda parts: Kept(parts=parts)])
+def test_caches_are_watched_whatever_holds_their_arrays(wrapped):
+    assert set(broken_promises(scaled_tanh_cases(CountsPasses(wrapped=wrapped)))) == {UNTOUCHED}
 
 
 @pytest.mark.usefixtures("without_shrinking")

@@ -200,7 +200,8 @@ class _Differences:
         slope: the derivative of Σ dy·f.
         error: how far it may be off: by how much steps disagree, half of what is left of the gap, and rounding.
         size: Σ |dy·slope of f|, what the slope was added up from.
-        sides: lowest and highest that Σ dy·(slope of f) comes to if each value of f takes the slope to either side.
+        sides: lowest and highest that Σ dy·(slope of f) comes to if each value of f takes the slope to either side, and
+            rounding goes either way.
     """
 
     slope: Floats
@@ -258,12 +259,17 @@ class _Coordinate:
 
     def differentiate(self, step: float) -> tuple[float, float, float, float, float]:
         """Slope, error, size, and the lowest and highest of both sides; see `_Differences`."""
-        length = step * max(1.0, abs(self.x))
+        longest = step * max(1.0, abs(self.x))
         slopes: list[Floats] = []
         gaps: list[Floats] = []
+        touched = np.zeros(self.y.shape, dtype=bool)
         best = (np.nan, np.inf, 0.0)
         for number in range(STEPS):
-            slope, gap, rounding = self._difference(length / SHRINKING**number)
+            length = longest / SHRINKING**number
+            slope, gap = self._difference(length)
+            # what a longer step has moved is rounded even where a shorter one no longer moves it
+            touched |= (slope != 0.0) | (gap != 0.0)
+            rounding = np.finfo(np.float64).eps * self._total(self.y * touched) / length
             slopes.append(slope)
             gaps.append(gap)
             if number < 2:
@@ -279,17 +285,15 @@ class _Coordinate:
             if error <= 0.01 * TOLERANCE * max(size, FLOOR) or error <= 2.0 * rounding:
                 break
         sides = self.dy * (slopes[-1] - 0.5 * gaps[-1]), self.dy * (slopes[-1] + 0.5 * gaps[-1])
-        return *best, float(np.sum(np.minimum(*sides))), float(np.sum(np.maximum(*sides)))
+        low, high = float(np.sum(np.minimum(*sides))), float(np.sum(np.maximum(*sides)))
+        return *best, low - 4.0 * rounding, high + 4.0 * rounding
 
-    def _difference(self, length: float) -> tuple[Floats, Floats, float]:
-        """The slope over both sides, the slope to the right less that to the left, and the rounding in Σ dy·slope."""
+    def _difference(self, length: float) -> tuple[Floats, Floats]:
+        """The slope over both sides, and the slope to the right less that to the left."""
         right, left = self.x + length, self.x - length
         y_right, y_left = self.at(right), self.at(left)
-        slope = (y_right - y_left) / (right - left)
         gap = (y_right - self.y) / (right - self.x) - (self.y - y_left) / (self.x - left)
-        touched = (y_right != self.y) | (y_left != self.y)
-        rounding = np.finfo(np.float64).eps * self._total(self.y * touched) / length
-        return slope, gap, rounding
+        return (y_right - y_left) / (right - left), gap
 
     def _total(self, values: Floats) -> float:
         return float(np.sum(np.abs(self.dy * values)))

@@ -135,17 +135,15 @@ class LayerContract(ABC):
             given_arrays = [_frozen(array) for array in (*case.arguments, *case.fixed)]
             with _kept(given_arrays, "forward writes to its arguments"):
                 y, cache = case.layer.forward(*given_arrays)
-            dy, other_dy = _frozen(_draw_dy(draws, case)), _draw_dy(draws, case)
+            dy = _frozen(_draw_dy(draws, case))
             arrays = list(_arrays_in((given_arrays, dy, cache, y)))
-            for array in arrays:
-                array.flags.writeable = False
             with _kept(arrays, "backward writes to dy, to y, to forward's arguments or to the cache"):
                 first = case.layer.backward(dy, cache)
             before = _copied(first)
             with _kept([*arrays, *first], "passes over other values write to what earlier passes were given or gave"):
                 others = (np.flip(argument).copy() for argument in case.arguments)
                 _, other_cache = case.layer.forward(*others, *case.fixed)
-                case.layer.backward(other_dy, other_cache)
+                case.layer.backward(dy, other_cache)
             with _kept(arrays, "a second backward pass writes to dy, to y, to forward's arguments or to the cache"):
                 second = case.layer.backward(dy, cache)
             for number, (once, twice) in enumerate(zip(before, second, strict=True)):
@@ -238,7 +236,6 @@ def _demand_close(
 ) -> None:
     assert len(actual) == len(expected), f"there are {len(actual)} of {what}, {len(expected)} by {than}"
     for number, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
-        assert np.shape(ours) == np.shape(theirs), f"{what} {number}: shape {np.shape(ours)}, by {than} {theirs.shape}"
         error = relative_error(ours, theirs, floor)
         assert error <= tolerance, f"{what} {number} is off by {error:.1e} from {than}, allowed is {tolerance:.0e}"
 
