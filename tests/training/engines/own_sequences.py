@@ -59,3 +59,29 @@ class Detour(nn.Sequential):
 
     def forward(self, x):
         return 2.0 * super().forward(x)
+
+
+class Reused(nn.Sequential):
+    """One activation and one dropout layer in two places each, which torch then calls twice."""
+
+    def __init__(self, input_shape, classes, seed=3):
+        bent, dropped = nn.Tanh(), Dropout(0.3, seed=seed, layer="dropout")
+        first, second = nn.Linear(math.prod(input_shape), 12), nn.Linear(12, 12)
+        super().__init__(nn.Flatten(), first, bent, dropped, second, bent, dropped, nn.Linear(12, classes))
+
+
+class Squares(nn.Sequential):
+    """A layer in the middle that something happens to which a list of layers does not tell."""
+
+    def __init__(self, input_shape, classes, what):
+        middle = nn.Linear(12, 12)
+        again = middle if what == "twice" else nn.Linear(12, 12)
+        super().__init__(
+            nn.Flatten(), nn.Linear(math.prod(input_shape), 12), middle, nn.ReLU(), again, nn.Linear(12, classes)
+        )
+        if what == "tied":
+            again.weight = middle.weight
+        if what == "frozen":
+            middle.weight.requires_grad_(False)
+        if what == "hook":
+            middle.register_forward_hook(lambda module, given, y: 2.0 * y)

@@ -250,8 +250,24 @@ def test_a_gpu_is_not_asked_for_by_layers_on_the_cpu():
             {"name": "own_sequences:ConvolutionFirst", "options": {"padding_mode": "reflect", "padding": 1}},
             "numpy has no Conv2d with padding_mode 'reflect' written by hand.",
         ),
+        (
+            {"name": "own_sequences:Squares", "options": {"what": "twice"}},
+            "numpy has no weights in two places (2.weight and 4.weight) written by hand.",
+        ),
+        (
+            {"name": "own_sequences:Squares", "options": {"what": "tied"}},
+            "numpy has no weights in two places (2.weight and 4.weight) written by hand.",
+        ),
+        (
+            {"name": "own_sequences:Squares", "options": {"what": "frozen"}},
+            "numpy has no weights that training leaves alone (2.weight) written by hand.",
+        ),
+        (
+            {"name": "own_sequences:Squares", "options": {"what": "hook"}},
+            "numpy has no hooks (2) written by hand.",
+        ),
     ],
-    ids=["unknown", "subclass", "detour", "dilation", "same", "reflect"],
+    ids=["unknown", "subclass", "detour", "dilation", "same", "reflect", "twice", "tied", "frozen", "hook"],
 )
 def test_what_is_not_written_by_hand_is_named(model, message):
     with pytest.raises(InvalidValueError) as caught:
@@ -273,4 +289,9 @@ def test_a_study_with_a_layer_that_is_not_written_by_hand_ends_before_its_first_
 
 def test_an_own_sequence_of_known_layers_is_trained_by_hand():
     model = {"name": "own_sequences:ConvolutionFirst", "options": {"stride": [2, 1], "padding": "valid"}}
+    assert_one_curve(run("numpy", model=model), run("torch", model=model), 1e-8)
+
+
+def test_a_layer_in_two_places_is_called_twice_by_both():
+    model = {"name": "own_sequences:Reused"}
     assert_one_curve(run("numpy", model=model), run("torch", model=model), 1e-8)

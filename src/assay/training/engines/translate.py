@@ -33,20 +33,37 @@ def translate(model: nn.Module) -> Network:
 
     Raises:
         InvalidValueError: the module is not a sequence of layers, or has one that is not written by hand, or one with
-            an option that the layer by hand lacks.
+            an option that the layer by hand lacks; or its weights are shared or frozen, or have hooks around them.
     """
-    return Network({name: _stage(name, layer) for name, layer in _layers(model, "")})
+    layers = dict(_layers(model, ""))
+    stages = {layer: _stage(name, layer) for name, layer in layers.items()}
+    _refuse_what_layers_do_not_tell(model)
+    return Network({name: stages[layer] for name, layer in layers.items()})
+
+
+def _refuse_what_layers_do_not_tell(model: nn.Module) -> None:
+    """Refuse what a list of layers would pass over in silence, and then compute or train something else."""
+    places: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in places:
+            raise _lacking(f"has no weights in two places ({places[id(parameter)]} and {name})")
+        if not parameter.requires_grad:
+            raise _lacking(f"has no weights that training leaves alone ({name})")
+        places[id(parameter)] = name
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+            raise _lacking(f"has no hooks ({name or type(module).__name__})")
 
 
 def _layers(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    """The layers of nested `nn.Sequential`, in the order they are called in."""
-    if type(module).forward is not nn.Sequential.forward:
+    """The layers of nested `nn.Sequential`, in the order they are called in; one called twice is there twice."""
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         raise InvalidValueError(
             ("train", "engine"),
             f"numpy needs a model that is an nn.Sequential of layers, got {type(module).__name__}.",
             "Choose train.engine torch.",
         )
-    for name, child in module.named_children():
+    for name, child in zip(module._modules, module, strict=True):  # named_children gives each module but once
         if isinstance(child, nn.Sequential):
             yield from _layers(child, f"{prefix}{name}.")
         elif not isinstance(child, nn.Identity):
