@@ -41,7 +41,7 @@ _MOST_GRID, _MOST_FRAMES, _MOST_POINTS = 64, 32, 1_000
 _LARGEST_EPOCH = 10**9
 _LARGEST_LEAD = 8.0
 _NO_NUMBER = 255
-_TOLERANCE = 0.7
+_TOLERANCE = 0.5
 """Units by which a drawn line may leave out a bend."""
 
 

@@ -53,7 +53,7 @@ from assay.training.prepare import PreparedData
 DECISION_BOUNDARY = "decision_boundary.json"
 
 GRID = 48
-MOST_FRAMES = 25
+MOST_FRAMES = 22
 MOST_POINTS = 400
 MOST_BYTES = 60_000
 LARGEST_LEAD = 8.0
@@ -253,11 +253,9 @@ def _points(split: SplitData, extent: Extent) -> list[list[float]]:
     places_B = np.unique(np.linspace(0, len(split) - 1, min(len(split), MOST_POINTS)).round().astype(np.int64))
     points_B2 = split.raw(places_B).cpu().numpy().astype(np.float64)
     labels_B = split.labels_of(places_B).cpu().tolist()
-    digits_x, digits_y = (4 - math.floor(math.log10(high - low)) for low, high in (extent[:2], extent[2:]))
-    return [
-        [round(x, digits_x), round(y, digits_y), label]
-        for (x, y), label in zip(points_B2.tolist(), labels_B, strict=True)
-    ]
+    for feature, (low, high) in enumerate((extent[:2], extent[2:])):
+        points_B2[:, feature] = points_B2[:, feature].round(4 - math.floor(math.log10(high - low)))
+    return [[x, y, label] for (x, y), label in zip(points_B2.tolist(), labels_B, strict=True)]
 
 
 @contextmanager
