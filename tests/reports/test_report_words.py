@@ -45,6 +45,10 @@ def test_bounds_and_margins() -> None:
     assert words.margin(ACCURACY, 0.005) == "±0.5 points"
     assert words.margin(ACCURACY, 0.0025) == "±0.25 points"
     assert words.margin(LOSS, 0.05) == "±0.05 nats"
+    assert words.margin(LOSS, 1e-10) == "±1e−10 nats"
+    assert words.effect(LOSS, 0.0, 8.07e-16) == "0 nats"
+    assert words.bounds(LOSS, -8.07e-16, 0.0) == "[−8.07e−16, 0]"
+    assert words.bounds(LOSS, 0.0, 0.0) == "[0.00, 0.00]"
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,10 @@ def _effect_decimals(metric: Metric, spread: float | None, value: float) -> int:
 
 def _readable(metric: Metric, amount: float, decimals: int, extent: float, *, signed: bool = False) -> str:
     """A number with those decimals; in powers of ten where all its neighbours up to ``extent`` are huge or tiny."""
-    if metric.unit not in {"nats", "norm"} or amount == 0 or _SMALLEST <= extent < _LARGEST:
+    if metric.unit not in {"nats", "norm"} or _SMALLEST <= extent < _LARGEST:
         return number(amount, decimals, signed=signed)
+    if amount == 0:
+        return "0" if extent else number(amount, decimals)
     return f"{MINUS if amount < 0 else '+' if signed else ''}{abs(amount):.2e}".replace("-", MINUS)
 
 
@@ -78,7 +80,8 @@ def margin(metric: Metric, value: float) -> str:
     scaled = value * scale
     fewest = 1 if metric.unit == "fraction" else 0
     decimals = next((d for d in range(fewest, 8) if math.isclose(round(scaled, d), scaled, rel_tol=1e-9)), 8)
-    return "±" + _with_unit(unit, number(scaled, decimals))
+    text = number(scaled, decimals) if scaled >= _SMALLEST else f"{scaled:.3g}".replace("-", MINUS)
+    return "±" + _with_unit(unit, text)
 
 
 def _with_unit(unit: str, text: str) -> str:
