@@ -7,16 +7,16 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from assay.testing.layers import LayerCase, LayerContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from assay.errors import ShapeError
+from assay.errors import InputError, ShapeError
 from assay.scratch.convolution import Convolution
 from assay.scratch.convolution_loops import ConvolutionByLoops
 from assay.scratch.in_parallel import threads
 from assay.scratch.windows import PART_BYTES
+from assay.testing.layers import LayerCase, LayerContract
 
 
 @st.composite
@@ -125,7 +125,38 @@ def test_shapes_that_do_not_fit_are_named(layer, x, weight, bias, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"stride": (0, 1)}, {"padding": (0, -1)}])
-def test_strides_and_paddings_have_bounds(options):
+@pytest.mark.parametrize(
+    ("options", "kernel"), [({"stride": (0, 1)}, (3, 3)), ({"padding": (0, -1)}, (3, 3)), ({}, (3, 0)), ({}, (0, 3))]
+)
+def test_kernels_strides_and_paddings_have_bounds(options, kernel):
     with pytest.raises(ShapeError, match="must be at least 1 and the padding at least 0"):
-        Convolution(**options).forward(np.zeros((1, 1, 5, 5)), np.zeros((1, 1, 3, 3)), np.zeros(1))
+        Convolution(**options).forward(np.zeros((1, 1, 5, 5)), np.zeros((1, 1, *kernel)), np.zeros(1))
+
+
+@pytest.mark.parametrize(("images", "channels", "filters"), [(0, 2, 3), (2, 0, 3), (2, 3, 0)])
+def test_a_batch_without_images_channels_or_filters_is_one_of_no_numbers(images, channels, filters):
+    x, weight = np.ones((images, channels, 5, 6)), np.ones((filters, channels, 3, 2))
+    for layer in (Convolution(), ConvolutionByLoops()):
+        y, cache = layer.forward(x, weight, np.full(filters, 0.5))
+        assert y.shape == (images, filters, 3, 5)
+        assert (y == 0.5).all()
+        dx, dweight, dbias = layer.backward(np.ones_like(y), cache)
+        assert (dx.shape, dweight.shape) == (x.shape, weight.shape)
+        assert not dx.any()
+        assert not dweight.any()
+        assert dbias.tolist() == [15.0 * images] * filters
+
+
+@pytest.mark.parametrize("layer", [Convolution(), ConvolutionByLoops()], ids=["fast", "loops"])
+def test_whole_numbers_are_refused_and_not_cut_off(layer):
+    with pytest.raises(InputError, match=r"^Convolution needs floats, got int64\. Convert them first"):
+        layer.forward(np.ones((1, 1, 3, 3), np.int64), np.full((1, 1, 2, 2), 0.3), np.zeros(1))
+
+
+def test_rows_that_no_window_meets_are_not_copied():
+    x, weight = np.ones((2, 16, 64, 64), np.float32), np.ones((16, 16, 1, 1), np.float32)
+    tracemalloc.start()
+    y, _ = Convolution(stride=(2, 2)).forward(x, weight, np.zeros(16, np.float32))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - y.nbytes < 2.5 * y.nbytes  # copies and a product, each as large as y

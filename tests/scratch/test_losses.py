@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from assay.errors import InvalidValueError, ShapeError
+from assay.errors import InputError, InvalidValueError, ShapeError
 from assay.scratch.losses import SoftmaxCrossEntropy, SquaredError, cross_entropy_of, log_softmax
 from assay.testing.layers import LayerCase, LayerContract
 
@@ -189,3 +189,9 @@ def test_smoothing_outside_0_to_1_is_refused(smoothing):
     with pytest.raises(InvalidValueError) as caught:
         SoftmaxCrossEntropy(label_smoothing=smoothing)
     assert str(caught.value) == f"SoftmaxCrossEntropy.label_smoothing must lie in 0 to 1, got {smoothing}."
+
+
+@pytest.mark.parametrize("layer", [SoftmaxCrossEntropy(), SquaredError()], ids=["SoftmaxCrossEntropy", "SquaredError"])
+def test_scores_that_are_whole_numbers_are_refused(layer):
+    with pytest.raises(InputError, match=f"^{type(layer).__name__} needs floats, got int64"):
+        layer.forward(np.ones((2, 3), np.int64), np.array([0, 2]))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from assay.errors import InvalidValueError, ShapeError
+from assay.errors import InputError, InvalidValueError, ShapeError
 from assay.models.layers import Dropout
 from assay.recipe.streams import keep_mask, stream
 from assay.scratch.dropout import InvertedDropout, VanillaDropout
@@ -100,3 +100,8 @@ def test_masks_that_do_not_fit_are_refused(layer_class, mask, got):
     assert str(caught.value) == (
         f"{layer_class.__name__} needs a mask of booleans of its input's shape (4, 3), got {got}."
     )
+
+
+def test_whole_numbers_cannot_be_scaled_up():
+    with pytest.raises(InputError, match=r"^InvertedDropout needs floats, got int64\."):
+        InvertedDropout(p=0.5).forward(np.ones(3, np.int64), np.ones(3, bool))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from assay.testing.layers import LayerCase, LayerContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from assay.errors import ShapeError
+from assay.errors import InputError, ShapeError
 from assay.models.pooling import Subsample2x2
 from assay.scratch.in_parallel import threads
 from assay.scratch.pooling import AveragePool, MaxPool, Subsample
 from assay.scratch.pooling_loops import MaxPoolByLoops
+from assay.testing.layers import LayerCase, LayerContract
 
 
 @st.composite
@@ -100,10 +100,18 @@ def test_not_a_number_passes_through():
 
 @pytest.mark.parametrize("layer", [MaxPool, AveragePool, MaxPoolByLoops])
 def test_what_does_not_fit_is_named(layer):
-    with pytest.raises(ShapeError, match=r"needs images of shape \(B, C, H, W\), got \(2, 3\)\."):
+    with pytest.raises(ShapeError, match=r"needs images of shape \(B, C, H, W\), H and W at least 1, got \(2, 3\)\."):
         layer().forward(np.zeros((2, 3)))
-    with pytest.raises(ShapeError, match=r"can be padded by at most half its kernel \(2, 2\), got padding \(2, 0\)\."):
-        layer(padding=(2, 0)).forward(np.zeros((1, 1, 4, 4)))
+    with pytest.raises(ShapeError, match=r"H and W at least 1, got \(1, 1, 0, 4\)\."):
+        layer(padding=(1, 1)).forward(np.zeros((1, 1, 0, 4)))  # every window would lie in the padding
+    for padding in ((2, 0), (0, 2)):
+        with pytest.raises(ShapeError) as caught:
+            layer(padding=padding).forward(np.zeros((1, 1, 4, 4)))
+        assert f"can be padded by at most half its kernel (2, 2), got padding {padding}." in str(caught.value)
+    with pytest.raises(ShapeError, match=r"must be at least 1 .* got kernel \(2, 0\)"):
+        layer(kernel=(2, 0), stride=(1, 1)).forward(np.zeros((1, 1, 4, 4)))
+    with pytest.raises(InputError, match=r"needs floats, got uint8\."):
+        layer().forward(np.zeros((1, 1, 4, 4), np.uint8))
     with pytest.raises(ShapeError, match="A kernel of 3×3 must fit into the padded image"):
         layer(kernel=(3, 3)).forward(np.zeros((1, 1, 2, 5)))
 
@@ -111,3 +119,12 @@ def test_what_does_not_fit_is_named(layer):
 def test_subsample_needs_a_whole_window():
     with pytest.raises(ShapeError, match="of at least 2×2 pixels"):
         Subsample().forward(np.zeros((1, 1, 1, 4)))
+    with pytest.raises(ShapeError, match="of at least 0×2 pixels, each at least 1"):
+        Subsample(kernel=(0, 2)).forward(np.zeros((1, 1, 4, 4)))
+
+
+@pytest.mark.parametrize("layer", [MaxPool(), AveragePool(), Subsample(), MaxPoolByLoops()], ids=repr)
+def test_a_batch_may_be_empty(layer):
+    y, cache = layer.forward(np.ones((0, 3, 4, 6)))
+    assert y.shape == (0, 3, 2, 3)
+    assert layer.backward(y, cache)[0].shape == (0, 3, 4, 6)

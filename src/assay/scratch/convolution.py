@@ -12,13 +12,14 @@ Shape key: B images, C channels, H height, W width; F filters of kh×kw; P = Ho�
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from assay.errors import ShapeError
 from assay.scratch.in_parallel import in_shares, parts
-from assay.scratch.layer import Array
+from assay.scratch.layer import Array, demand_floats
 from assay.scratch.windows import Pair, ShiftedCopies, Windows
 
 ConvolutionCache = tuple[Array, Array]
@@ -29,7 +30,8 @@ ConvolutionCache = tuple[Array, Array]
 class Convolution:
     """y[b, f, h, w] = bias[f] + Σ_c Σ_i Σ_j weight[f, c, i, j] · padded x[b, c, h·sh + i, w·sw + j].
 
-    Beside x and y it needs memory for kw copies of a few images, at least of one, per thread: `windows.PART_BYTES`.
+    Beside x and y it needs memory, per thread, for kw copies of a few images, at least of one (`windows.PART_BYTES`),
+    and for one product over them: y of those images forward, as much again as the copies for the input's gradient.
     """
 
     stride: Pair = (1, 1)
@@ -71,7 +73,7 @@ class Convolution:
         x_BCHW, weight_FCkk = cache
         windows = _windows(self.stride, self.padding, x_BCHW, weight_FCkk)
         weight_kKF = np.ascontiguousarray(_weight_of_rows(weight_FCkk).transpose(0, 2, 1))
-        dy_BFP = dy_BFHW.reshape(*dy_BFHW.shape[:2], -1)
+        dy_BFP = _places_in_a_row(dy_BFHW)
         dx_BCHW = np.zeros(x_BCHW.shape, dtype=x_BCHW.dtype)
 
         def work(start: int, stop: int) -> None:
@@ -93,7 +95,7 @@ class Convolution:
         x_BCHW, weight_FCkk = cache
         windows = _windows(self.stride, self.padding, x_BCHW, weight_FCkk)
         filters, channels, kernel_height, kernel_width = weight_FCkk.shape
-        dy_BFP = dy_BFHW.reshape(*dy_BFHW.shape[:2], -1)
+        dy_BFP = _places_in_a_row(dy_BFHW)
 
         def work(start: int, stop: int) -> Array:
             copies, size = _copies(windows, x_BCHW, stop - start)
@@ -115,7 +117,9 @@ def convolution_windows(stride: Pair, padding: Pair, x_BCHW: Array, weight_FCkk:
 
     Raises:
         ShapeError: they do not.
+        InputError: the images are not floats.
     """
+    demand_floats("Convolution", x_BCHW)
     if x_BCHW.ndim != 4 or weight_FCkk.ndim != 4 or x_BCHW.shape[1] != weight_FCkk.shape[1]:
         raise ShapeError(
             "Convolution needs images (B, C, H, W) and weights (F, C, kh, kw) of as many channels, got "
@@ -134,8 +138,14 @@ def _windows(stride: Pair, padding: Pair, x_BCHW: Array, weight_FCkk: Array) -> 
 
 def _weight_of_rows(weight_FCkk: Array) -> Array:
     """The weights of each row of the kernel, as a matrix: (kh, F, C·kw)."""
-    filters, _, kernel_height, _ = weight_FCkk.shape
-    return np.ascontiguousarray(weight_FCkk.transpose(2, 0, 1, 3)).reshape(kernel_height, filters, -1)
+    filters, channels, kernel_height, kernel_width = weight_FCkk.shape
+    rows_first_kFCk = np.ascontiguousarray(weight_FCkk.transpose(2, 0, 1, 3))
+    return rows_first_kFCk.reshape(kernel_height, filters, channels * kernel_width)
+
+
+def _places_in_a_row(dy_BFHW: Array) -> Array:
+    """(B, F, Ho·Wo), also where B or F is 0 and the size does not tell Ho·Wo."""
+    return dy_BFHW.reshape(*dy_BFHW.shape[:2], math.prod(dy_BFHW.shape[2:]))
 
 
 def _copies(windows: Windows, x_BCHW: Array, images: int) -> tuple[ShiftedCopies, int]:

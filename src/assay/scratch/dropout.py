@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.errors import InvalidValueError, ShapeError
-from assay.scratch.layer import Array, Cache, Mask
+from assay.scratch.layer import Array, Cache, Mask, demand_floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class InvertedDropout:
             ShapeError: the mask is not of x's shape.
         """
         _demand_mask("InvertedDropout", x, kept)
+        demand_floats("InvertedDropout", x)
         factor = np.multiply(kept, 1.0 / (1.0 - self.p), dtype=x.dtype)
         return x * factor, factor
 

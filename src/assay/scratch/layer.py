@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.errors import InputError
+
 Array = NDArray[Any]
 """float32 or float64; a layer computes in the type of its input and gives that type back."""
 
@@ -36,3 +38,13 @@ class Layer(Protocol):
 
     @property
     def backward(self) -> Callable[..., tuple[Array, ...]]: ...
+
+
+def demand_floats(layer: str, x: Array) -> None:
+    """Refuse whole numbers where results are written in the type of the input, which would cut them off to whole ones.
+
+    Raises:
+        InputError: x is of another type than floats.
+    """
+    if x.dtype.kind != "f":
+        raise InputError(f"{layer} needs floats, got {x.dtype}. Convert them first, as with x.astype(np.float64).")

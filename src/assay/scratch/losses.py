@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import InvalidValueError, ShapeError
-from assay.scratch.layer import Array
+from assay.scratch.layer import Array, demand_floats
 
 Labels = NDArray[Any]
 """Classes (B,), integers from 0 to K − 1; or targets (B, K), such as probabilities."""
@@ -144,6 +144,7 @@ def targets_of(y: Labels, classes: int, dtype: np.dtype[Any]) -> Array:
 def _demand_labels(layer: str, scores_BK: Array, y: Labels) -> None:
     if scores_BK.ndim != 2 or scores_BK.size == 0:
         raise ShapeError(f"{layer} needs scores of shape (B, K), B and K at least 1, got {scores_BK.shape}.")
+    demand_floats(layer, scores_BK)
     examples, classes = scores_BK.shape
     if y.shape == (examples, classes):
         return

@@ -17,7 +17,7 @@ import numpy as np
 
 from assay.errors import ShapeError
 from assay.scratch.in_parallel import in_shares, parts
-from assay.scratch.layer import Array
+from assay.scratch.layer import Array, demand_floats
 from assay.scratch.windows import PART_BYTES, Pair, Windows
 
 MaxPoolCache = tuple[Array, Array, Array]
@@ -139,10 +139,10 @@ class Subsample:
         return (dx_BCHW,)
 
     def _seen(self, x_BCHW: Array) -> Array:
-        if x_BCHW.ndim != 4 or min(x_BCHW.shape[2] // self.kernel[0], x_BCHW.shape[3] // self.kernel[1]) < 1:
+        if x_BCHW.ndim != 4 or not all(1 <= by <= side for side, by in zip(x_BCHW.shape[2:], self.kernel, strict=True)):
             raise ShapeError(
                 f"Subsample needs images of shape (B, C, H, W), of at least {self.kernel[0]}×{self.kernel[1]} pixels, "
-                f"got {x_BCHW.shape}."
+                f"each at least 1, got {x_BCHW.shape}."
             )
         rows, columns = (side // by * by for side, by in zip(x_BCHW.shape[2:], self.kernel, strict=True))
         return x_BCHW[:, :, 0 : rows : self.kernel[0], 0 : columns : self.kernel[1]]
@@ -154,10 +154,12 @@ def pooling_windows(pool: MaxPool | AveragePool, x_BCHW: Array) -> Windows:
     Raises:
         ShapeError: the kernel does not fit into the padded images, or is padded by more than half of it: some windows
             would hold no pixel.
+        InputError: the images are not floats.
     """
     name = type(pool).__name__
-    if x_BCHW.ndim != 4:
-        raise ShapeError(f"{name} needs images of shape (B, C, H, W), got {x_BCHW.shape}.")
+    demand_floats(name, x_BCHW)
+    if x_BCHW.ndim != 4 or not all(x_BCHW.shape[2:]):
+        raise ShapeError(f"{name} needs images of shape (B, C, H, W), H and W at least 1, got {x_BCHW.shape}.")
     if any(2 * padding > kernel for padding, kernel in zip(pool.padding, pool.kernel, strict=True)):
         raise ShapeError(f"{name} can be padded by at most half its kernel {pool.kernel}, got padding {pool.padding}.")
     height, width = x_BCHW.shape[2:]

@@ -105,9 +105,9 @@ class ShiftedCopies:
         self._windows = windows
         (kernel_height, kernel_width), (stride, _) = windows.kernel, windows.stride
         height, width = windows.count
-        depth = (kernel_height - 1) // stride + height
-        self._copies = np.zeros((images, channels, kernel_width, stride, depth, width), dtype=dtype)
-        flat = self._copies.reshape(images, channels * kernel_width, stride * depth * width)
+        phases, depth = min(stride, kernel_height), (kernel_height - 1) // stride + height
+        self._copies = np.zeros((images, channels, kernel_width, phases, depth, width), dtype=dtype)
+        flat = self._copies.reshape(images, channels * kernel_width, phases * depth * width)
         starts = [((i % stride) * depth + i // stride) * width for i in range(kernel_height)]
         self.rows_BKP = [flat[:, :, start : start + height * width] for start in starts]
 
@@ -116,7 +116,7 @@ class ShiftedCopies:
         """How many images' copies stay below `PART_BYTES`, at least one: memory does not grow with the batch."""
         (height, _), (_, width) = windows.image, windows.count
         padded = height + 2 * windows.padding[0]
-        return max(1, PART_BYTES // (channels * windows.kernel[1] * padded * width * itemsize))
+        return max(1, PART_BYTES // max(1, channels * windows.kernel[1] * padded * width * itemsize))
 
     def take(self, x_BCHW: Array) -> None:
         """Fill the copies with these images, no more than there is room for."""
@@ -133,10 +133,10 @@ class ShiftedCopies:
 
     def _pairs(self, x_BCHW: Array) -> Iterator[tuple[Array, Array]]:
         """Each copy's part inside the image, and the pixels it is of."""
-        windows, depth = self._windows, self._copies.shape[4]
+        windows, (phases, depth) = self._windows, self._copies.shape[3:5]
         for j in range(windows.kernel[1]):
             to_columns, from_columns = windows.columns(j)
-            for phase in range(windows.stride[0]):
+            for phase in range(phases):
                 offset = phase - windows.padding[0]
                 to_rows, from_rows = span(windows.image[0], depth, offset, windows.stride[0])
                 yield (
