@@ -148,7 +148,9 @@ def _dropout(layer: Dropout) -> Stage:
 
 
 def _max_pool(layer: nn.MaxPool2d) -> Stage:
-    _demand(layer, dilation=1, ceil_mode=False, return_indices=False)
+    _demand(layer, ceil_mode=False, return_indices=False)
+    if _pair(layer.dilation) != (1, 1):
+        raise _lacking(f"has no MaxPool2d with dilation {layer.dilation!r}")
     kernel, stride = _pair(layer.kernel_size), _pair(layer.stride)
     return Fixed(layer=MaxPool(kernel=kernel, stride=stride, padding=_pair(layer.padding)))
 
@@ -169,6 +171,12 @@ def _gelu(layer: nn.GELU) -> Stage:
     return Fixed(layer=Gelu())
 
 
+def _leaky_relu(layer: nn.LeakyReLU) -> Stage:
+    if not 0.0 <= layer.negative_slope <= 1.0:
+        raise _lacking(f"has no LeakyReLU with negative_slope {layer.negative_slope!r}")
+    return Fixed(layer=LeakyRelu(slope=layer.negative_slope))
+
+
 # Exact classes: a subclass may compute something else.
 _STAGES: dict[type[nn.Module], Callable[[Any], Stage]] = {
     nn.Linear: _affine,
@@ -184,7 +192,7 @@ _STAGES: dict[type[nn.Module], Callable[[Any], Stage]] = {
     Subsample2x2: lambda _: Fixed(layer=Subsample()),
     nn.Flatten: _flatten,
     nn.ReLU: lambda _: Fixed(layer=Relu()),
-    nn.LeakyReLU: lambda layer: Fixed(layer=LeakyRelu(slope=layer.negative_slope)),
+    nn.LeakyReLU: _leaky_relu,
     nn.Tanh: lambda _: Fixed(layer=Tanh()),
     nn.Sigmoid: lambda _: Fixed(layer=Sigmoid()),
     nn.GELU: _gelu,
