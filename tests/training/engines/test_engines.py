@@ -18,6 +18,8 @@ from assay.errors import DataError, InvalidValueError
 from assay.models.build import build_model
 from assay.recipe.schema import Recipe
 from assay.records import Run
+from assay.scratch import convolution
+from assay.scratch.in_parallel import in_shares, shares
 from assay.training.engines.choose import build_engine
 from assay.training.prepare import prepare_data
 from assay.training.run import run_recipe
@@ -195,6 +197,43 @@ def test_two_threads_change_the_last_bits_at_most():
     np.testing.assert_allclose(curves(one), curves(two), rtol=1e-9)
     again = run("numpy", **sections, train={"threads": 2})
     assert [replace(epoch, seconds=0.0) for epoch in again.history] == [replace(e, seconds=0.0) for e in two.history]
+
+
+def built(asked: Recipe):
+    """An engine, its batches, and the data it was made for."""
+    data = prepare_data(asked, torch.device("cpu"))
+    batches = training_batches(data.splits["train"], asked.augment, classes=10, batch_size=50, epochs=3, seed=0)
+    return build_engine(asked, data, torch.device("cpu")), batches, data
+
+
+def test_both_passes_and_evaluation_share_batches_among_threads(monkeypatch):
+    engine, batches, data = built(recipe("numpy", model={"name": "lenet5"}, train={"threads": 2}))
+    seen = []
+
+    def watched(examples, work):
+        seen.append(len(shares(examples)))
+        return in_shares(examples, work)
+
+    monkeypatch.setattr(convolution, "in_shares", watched)
+    list(islice(engine.steps(batches), 1))
+    assert set(seen) == {2}
+    seen.clear()
+    engine.scores(data.splits["val"].inputs(np.arange(4)))
+    assert set(seen) == {2}
+
+
+@pytest.mark.parametrize("engine", ["torch", "numpy", "autograd", "modules"])
+def test_weights_are_copies_that_later_steps_leave_alone(engine):
+    sections = {"model": {"name": "lenet5", "norm": "batch"}} if engine in ("torch", "numpy") else ONE_LAYER
+    one, batches, _ = built(recipe(engine, **sections))
+    steps = one.steps(batches)
+    next(steps)
+    weights = one.weights()
+    before = {name: array.copy() for name, array in weights.items()}
+    next(steps)
+    for name, array in weights.items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+        assert not np.array_equal(array, one.weights()[name]), name
 
 
 def test_torch_loads_what_was_trained_by_hand():
