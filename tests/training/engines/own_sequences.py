@@ -85,3 +85,10 @@ class Squares(nn.Sequential):
             middle.weight.requires_grad_(False)
         if what == "hook":
             middle.register_forward_hook(lambda module, given, y: 2.0 * y)
+
+
+class Untrainable(nn.Sequential):
+    """Ten maxima of an image of 8×8, which no training changes."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__(nn.MaxPool2d(4, stride=(4, 1)), nn.Flatten())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from itertools import islice
@@ -88,6 +89,33 @@ def test_the_same_code_serves_mnist_unchanged():
     for one in runs.values():
         assert_one_curve(one, runs["torch"], 1e-10)
     assert runs["numpy"].record.metrics["test_accuracy"] > 0.5
+
+
+def test_all_four_rungs_follow_a_schedule():
+    sections = {**ONE_LAYER, "schedule": {"name": "cosine"}}
+    runs = {engine: run(engine, **sections) for engine in ("torch", "numpy", "autograd", "modules")}
+    assert len({epoch.lr for epoch in runs["torch"].history}) > 1
+    for one in runs.values():
+        assert_one_curve(one, runs["torch"], 1e-10)
+
+
+@pytest.mark.parametrize("engine", ["torch", "numpy", "autograd", "modules"])
+def test_a_loss_that_is_not_finite_ends_the_steps_and_leaves_the_weights(engine):
+    asked = recipe(engine, **{**ONE_LAYER, "optimizer": {"name": "sgd", "lr": 1e-3}})
+    one, batches, _ = built(asked)
+    steps = one.steps(
+        itertools.chain(
+            islice(batches, 1), [(torch.full((4, 1, 8, 8), math.nan, dtype=torch.float64), torch.arange(4))], batches
+        )
+    )
+    assert math.isfinite(next(steps).gradient_norm)
+    before = one.weights()
+    (last,) = steps
+    assert (last.step, last.correct, last.examples) == (1, 0, 4)
+    assert math.isnan(last.loss)
+    assert math.isnan(last.gradient_norm)
+    for name, array in one.weights().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
 @pytest.mark.parametrize("engine", ["autograd", "modules"])
@@ -222,6 +250,20 @@ def test_both_passes_and_evaluation_share_batches_among_threads(monkeypatch):
     assert set(seen) == {2}
 
 
+def test_no_step_computes_a_gradient_of_the_images(monkeypatch):
+    engine, batches, _ = built(recipe("numpy", model={"name": "lenet5"}))
+    of_convolutions, original = [], convolution.Convolution.input_gradient
+
+    def watched(layer, dy_BFHW, cache):
+        of_convolutions.append(cache[0].shape)
+        return original(layer, dy_BFHW, cache)
+
+    monkeypatch.setattr(convolution.Convolution, "input_gradient", watched)
+    list(islice(engine.steps(batches), 1))
+    assert len(of_convolutions) == 1  # of two
+    assert of_convolutions[0][1] > 1
+
+
 @pytest.mark.parametrize("engine", ["torch", "numpy", "autograd", "modules"])
 def test_weights_are_copies_that_later_steps_leave_alone(engine):
     sections = {"model": {"name": "lenet5", "norm": "batch"}} if engine in ("torch", "numpy") else ONE_LAYER
@@ -324,6 +366,13 @@ def test_a_study_with_a_layer_that_is_not_written_by_hand_ends_before_its_first_
     with pytest.raises(InvalidValueError, match="numpy has no layer Softsign"):
         assay.run(study, store=tmp_path, executor="inline")
     assert not any((tmp_path / "runs").glob("*"))
+
+
+@pytest.mark.parametrize("engine", ["torch", "numpy"])
+def test_a_model_with_nothing_to_train_is_refused_by_both(engine):
+    with pytest.raises(InvalidValueError) as caught:
+        run(engine, model={"name": "own_sequences:Untrainable"})
+    assert str(caught.value) == "model.name must have parameters to train; Untrainable has none."
 
 
 def test_an_own_sequence_of_known_layers_is_trained_by_hand():

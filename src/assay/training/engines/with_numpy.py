@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.data.batches import Batch
+from assay.errors import InvalidValueError
 from assay.recipe.schema import Recipe
 from assay.records import Array, StepRecord
 from assay.scratch.in_parallel import threads
@@ -20,10 +21,18 @@ from assay.training.schedules import Schedule
 
 
 class NumpyEngine:
-    """The network of a torch module, rebuilt of layers by hand. Batches and scores share memory with the tensors."""
+    """The network of a torch module, rebuilt of layers by hand. Batches and scores share memory with the tensors.
+
+    Raises:
+        InvalidValueError: the module cannot be translated, or has nothing to train.
+    """
 
     def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
         self.network = translate(model)
+        if not self.network.parameters:
+            raise InvalidValueError(
+                ("model", "name"), f"must have parameters to train; {type(model).__name__} has none."
+            )
         self._recipe = recipe
         self._schedule = schedule
         self._update = Update(build_optimizer(recipe.optimizer), self.network.parameters)
