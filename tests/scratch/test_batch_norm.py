@@ -110,7 +110,9 @@ def test_running_statistics_and_evaluation_are_torchs_over_several_batches(layer
     for seed, examples in enumerate([shape[0], shape[0], 2]):
         x = arguments(seed, (examples, *shape[1:]))[0].astype(dtype)
         y, cache = layer_class().forward(x, gain_F, bias_F)
-        mean_F, variance_F = running(mean_F, variance_F, cache.mean_F, cache.variance_F, cache.count, 0.1)
+        mean_F, variance_F = running(
+            mean_F, variance_F, cache.mean_F, cache.variance_F, cache.count
+        )  # 0.1, torch's own default
         np.testing.assert_allclose(y, theirs(torch.from_numpy(x)).detach().numpy(), rtol=rtol, atol=rtol)
         assert mean_F.dtype == variance_F.dtype == dtype
         np.testing.assert_allclose(mean_F, theirs.running_mean.numpy(), rtol=rtol, atol=rtol)
