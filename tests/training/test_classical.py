@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from assay.training.classical import fit_at_once
 from assay.training.describe import anatomy_of, check_model, model_anatomy
 from assay.training.prepare import PreparedData, prepare_data
 from assay.training.run import run_recipe
+from assay.training.shifts import DIRECTIONS, shifted
 
 CIRCLES = {"source": "circles", "points": 250, "validation": 0.2}
 DIGITS = {"source": "digits"}
@@ -249,9 +251,22 @@ def test_shapes_for_two_classes_and_for_ten():
 
 
 def test_shifted_images_are_measured_where_asked():
-    metrics = run("linear", "digits", evaluate={"shift": 1}).record.metrics
+    asked = recipe("linear", "digits", evaluate={"shift": 1})
+    metrics, data = (
+        run("linear", "digits", evaluate={"shift": 1}).record.metrics,
+        prepare_data(asked, torch.device("cpu")),
+    )
+    with threadpool_limits(limits=1):
+        theirs = MODELS["linear"][1]().fit(*inputs_of(data, "train"))
+    x_ND, labels_N = inputs_of(data, "test")
+    moved = [
+        data.splits["test"].with_changed(partial(shifted, down=down, right=right)).inputs(np.arange(len(labels_N)))
+        for down, right in DIRECTIONS
+    ]
+    predicted_8N = np.array([theirs.predict(x.flatten(1).double().numpy()) for x in moved])
+    assert metrics["shifted_test_accuracy"] == pytest.approx(np.mean(predicted_8N == labels_N), rel=1e-12)
+    assert metrics["shift_consistency"] == pytest.approx(np.mean(predicted_8N == theirs.predict(x_ND)), rel=1e-12)
     assert 0.2 < metrics["shifted_test_accuracy"] < metrics["test_accuracy"]
-    assert 0.2 < metrics["shift_consistency"] < 1.0
 
 
 # --- classes that do not occur ---------------------------------------------------------------------------------------
