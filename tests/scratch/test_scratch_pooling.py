@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from assay.errors import InputError, ShapeError
 from assay.models.pooling import Subsample2x2
+from assay.scratch import pooling
 from assay.scratch.in_parallel import threads
 from assay.scratch.pooling import AveragePool, MaxPool, Subsample
 from assay.scratch.pooling_loops import MaxPoolByLoops
@@ -78,6 +79,21 @@ def test_of_equal_pixels_the_first_gets_the_gradient_as_in_torch(case, count):
     assert np.array_equal(y, by_definition)
     np.testing.assert_allclose(dx, expected.numpy(), atol=1e-14)
     np.testing.assert_allclose(by_loops.backward(dy, looped_cache)[0], expected.numpy(), atol=1e-14)
+
+
+@pytest.mark.parametrize("layer", [MaxPool(kernel=(3, 2), stride=(1, 1)), AveragePool(kernel=(3, 2), stride=(1, 1))])
+@pytest.mark.parametrize(("count", "part_bytes"), [(1, 1), (2, 1), (2, 2**19), (3, 2**19)])
+def test_threads_and_parts_change_no_bit(layer, count, part_bytes, monkeypatch):
+    draws = np.random.default_rng(3)
+    x, dy = draws.integers(0, 4, (5, 2, 6, 7)).astype(np.float64), draws.standard_normal((5, 2, 4, 6))
+    expected, cache = layer.forward(x)
+    (expected_dx,) = layer.backward(dy, cache)
+    monkeypatch.setattr(pooling, "PART_BYTES", part_bytes)
+    with threads(count):
+        y, cache = layer.forward(x)
+        (dx,) = layer.backward(dy, cache)
+    assert np.array_equal(y, expected)
+    assert np.array_equal(dx, expected_dx)
 
 
 def test_padding_is_never_the_maximum():
