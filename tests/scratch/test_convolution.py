@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from assay.errors import InputError, ShapeError
+from assay.scratch import windows
 from assay.scratch.convolution import Convolution
 from assay.scratch.convolution_loops import ConvolutionByLoops
 from assay.scratch.in_parallel import threads
@@ -71,6 +72,21 @@ def test_fast_is_what_is_defined_on_any_number_of_threads(case, count):
         assert np.array_equal(gradient, same)
 
 
+@given(convolutions(most=9), st.integers(1, 3), st.sampled_from([1, 500, 3000]))
+@settings(deadline=None, max_examples=150)
+def test_bands_do_not_show(case, count, part_bytes):
+    whole, whole_cache = case.layer.forward(*case.arguments)
+    dy = np.random.default_rng(0).standard_normal(whole.shape)
+    with pytest.MonkeyPatch.context() as patch, threads(count):
+        patch.setattr(windows, "PART_BYTES", part_bytes)
+        patch.setattr(windows, "_ROWS_OF_KERNELS", 1)
+        y, cache = case.layer.forward(*case.arguments)
+        gradients = case.layer.backward(dy, cache)
+    np.testing.assert_allclose(y, whole, rtol=1e-12, atol=1e-12)
+    for in_bands, at_once in zip(gradients, case.layer.backward(dy, whole_cache), strict=True):
+        np.testing.assert_allclose(in_bands, at_once, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize(
     ("shape", "filters", "kernel", "stride", "padding"),
     [((100, 3, 31, 31), 25, 3, 2, 1), ((64, 3, 32, 32), 64, 5, 1, 2), ((8, 64, 16, 16), 64, 3, 1, 1)],
@@ -92,11 +108,11 @@ def test_batches_of_several_parts_equal_torch_in_float32(shape, filters, kernel,
         assert np.linalg.norm(own - other.numpy()) <= 1e-5 * np.linalg.norm(other.numpy())
 
 
-def test_memory_does_not_grow_with_the_batch():
+def test_memory_grows_neither_with_the_batch_nor_with_the_height():
     layer, weight, bias = Convolution(padding=(2, 2)), np.ones((4, 8, 5, 5), np.float32), np.zeros(4, np.float32)
 
-    def beside_results(images: int) -> float:
-        x = np.ones((images, 8, 32, 32), np.float32)
+    def beside_results(images: int, height: int) -> float:
+        x = np.ones((images, 8, height, 32), np.float32)
         tracemalloc.start()
         y, cache = layer.forward(x, weight, bias)
         dx, *_ = layer.backward(y, cache)
@@ -104,9 +120,10 @@ def test_memory_does_not_grow_with_the_batch():
         tracemalloc.stop()
         return peak - y.nbytes - dx.nbytes
 
-    few, many = beside_results(16), beside_results(160)
+    few, many = beside_results(16, 32), beside_results(160, 32)
     assert many < few + 50_000
     assert many < 4 * PART_BYTES
+    assert beside_results(1, 3200) < 4 * PART_BYTES
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from assay.errors import ShapeError
-from assay.scratch.in_parallel import in_shares, parts
+from assay.scratch.in_parallel import in_shares
 from assay.scratch.layer import Array, demand_floats
 from assay.scratch.windows import Pair, ShiftedCopies, Windows
 
@@ -30,8 +31,9 @@ ConvolutionCache = tuple[Array, Array]
 class Convolution:
     """y[b, f, h, w] = bias[f] + Σ_c Σ_i Σ_j weight[f, c, i, j] · padded x[b, c, h·sh + i, w·sw + j].
 
-    Beside x and y it needs memory, per thread, for kw copies of a few images, at least of one (`windows.PART_BYTES`),
-    and for one product over them: y of those images forward, as much again as the copies for the input's gradient.
+    Beside x and y it needs memory, per thread, for the copies of a band of windows (`windows.ShiftedCopies`) and for a
+    product over them: y of the band forward, as much again as the copies for the input's gradient. Neither grows with
+    the batch or with the height of the images.
     """
 
     stride: Pair = (1, 1)
@@ -48,17 +50,16 @@ class Convolution:
         y_BFP = np.empty((len(x_BCHW), len(weight_FCkk), windows.count[0] * windows.count[1]), dtype=x_BCHW.dtype)
 
         def work(start: int, stop: int) -> None:
-            copies, size = _copies(windows, x_BCHW, stop - start)
-            more_BFP = np.empty((size, *y_BFP.shape[1:]), dtype=y_BFP.dtype)
-            for part in parts(start, stop, size):
-                copies.take(x_BCHW[part])
-                sum_BFP = y_BFP[part]
-                images = len(sum_BFP)
-                for i, rows_BKP in enumerate(copies.rows_BKP):
+            copies = ShiftedCopies(windows, x_BCHW.shape[1], stop - start, x_BCHW.dtype)
+            room = _Room(copies.images * len(weight_FCkk) * copies.rows * windows.count[1], x_BCHW.dtype)
+            for band in copies.bands(start, stop):
+                copies.take(x_BCHW, band)
+                sum_BFP = y_BFP[band.images, :, copies.places(band)]
+                for i, rows_BKP in enumerate(copies.of_kernel_rows(band)):
                     if i == 0:
-                        np.matmul(weight_kFK[0], rows_BKP[:images], out=sum_BFP)
+                        np.matmul(weight_kFK[0], rows_BKP, out=sum_BFP)
                     else:
-                        sum_BFP += np.matmul(weight_kFK[i], rows_BKP[:images], out=more_BFP[:images])
+                        sum_BFP += np.matmul(weight_kFK[i], rows_BKP, out=room.shaped(sum_BFP.shape))
                 sum_BFP += bias_F[:, None]
 
         in_shares(len(x_BCHW), work)
@@ -77,15 +78,14 @@ class Convolution:
         dx_BCHW = np.zeros(x_BCHW.shape, dtype=x_BCHW.dtype)
 
         def work(start: int, stop: int) -> None:
-            copies, size = _copies(windows, x_BCHW, stop - start)
-            more_BKP = np.empty((size, weight_kKF.shape[1], dy_BFP.shape[2]), dtype=dx_BCHW.dtype)
-            for part in parts(start, stop, size):
-                images = part.stop - part.start
+            copies = ShiftedCopies(windows, x_BCHW.shape[1], stop - start, x_BCHW.dtype)
+            room = _Room(copies.images * weight_kKF.shape[1] * copies.rows * windows.count[1], x_BCHW.dtype)
+            for band in copies.bands(start, stop):
                 copies.clear()
-                for i, rows_BKP in enumerate(copies.rows_BKP):
-                    to_BKP = rows_BKP[:images]
-                    to_BKP += np.matmul(weight_kKF[i], dy_BFP[part], out=more_BKP[:images])
-                copies.add_to(dx_BCHW[part])
+                for i, rows_BKP in enumerate(copies.of_kernel_rows(band)):
+                    dband_BFP = dy_BFP[band.images, :, copies.places(band)]
+                    rows_BKP += np.matmul(weight_kKF[i], dband_BFP, out=room.shaped(rows_BKP.shape))
+                copies.add_to(dx_BCHW, band)
 
         in_shares(len(x_BCHW), work)
         return dx_BCHW
@@ -98,13 +98,13 @@ class Convolution:
         dy_BFP = _places_in_a_row(dy_BFHW)
 
         def work(start: int, stop: int) -> Array:
-            copies, size = _copies(windows, x_BCHW, stop - start)
+            copies = ShiftedCopies(windows, channels, stop - start, x_BCHW.dtype)
             dweight_kFK = np.zeros((kernel_height, filters, channels * kernel_width), dtype=x_BCHW.dtype)
-            for part in parts(start, stop, size):
-                copies.take(x_BCHW[part])
-                for i, rows_BKP in enumerate(copies.rows_BKP):
-                    rows_BPK = rows_BKP[: part.stop - part.start].transpose(0, 2, 1)
-                    dweight_kFK[i] += np.matmul(dy_BFP[part], rows_BPK).sum(axis=0)
+            for band in copies.bands(start, stop):
+                copies.take(x_BCHW, band)
+                for i, rows_BKP in enumerate(copies.of_kernel_rows(band)):
+                    dband_BFP = dy_BFP[band.images, :, copies.places(band)]
+                    dweight_kFK[i] += np.matmul(dband_BFP, rows_BKP.transpose(0, 2, 1)).sum(axis=0)
             return dweight_kFK
 
         dweight_kFK = functools.reduce(np.add, in_shares(len(x_BCHW), work))
@@ -143,13 +143,16 @@ def _weight_of_rows(weight_FCkk: Array) -> Array:
     return rows_first_kFCk.reshape(kernel_height, filters, channels * kernel_width)
 
 
+class _Room:
+    """Memory for products that are added up at once, used again for each."""
+
+    def __init__(self, values: int, dtype: DTypeLike) -> None:
+        self._values = np.empty(values, dtype=dtype)
+
+    def shaped(self, shape: tuple[int, ...]) -> Array:
+        return self._values[: math.prod(shape)].reshape(shape)
+
+
 def _places_in_a_row(dy_BFHW: Array) -> Array:
     """(B, F, Ho·Wo), also where B or F is 0 and the size does not tell Ho·Wo."""
     return dy_BFHW.reshape(*dy_BFHW.shape[:2], math.prod(dy_BFHW.shape[2:]))
-
-
-def _copies(windows: Windows, x_BCHW: Array, images: int) -> tuple[ShiftedCopies, int]:
-    """Room for the shifted copies of some images, and how many they are."""
-    channels, itemsize = x_BCHW.shape[1], x_BCHW.itemsize
-    size = max(1, min(images, ShiftedCopies.images_at_once(windows, channels, itemsize)))
-    return ShiftedCopies(windows, channels, size, x_BCHW.dtype), size

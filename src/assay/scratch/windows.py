@@ -30,6 +30,9 @@ Pair = tuple[int, int]
 PART_BYTES = 2**19
 """Of copies at a time: half a core's second cache, so that the product that reads them finds them there."""
 
+_ROWS_OF_KERNELS = 4
+"""Rows of windows in a band, at least, as a multiple of the kernel's height: a quarter more is copied at most."""
+
 
 def output_side(side: int, kernel: int, stride: int, padding: int) -> int:
     """How many windows fit along a side: ⌊(side + 2·padding − kernel) / stride⌋ + 1."""
@@ -94,52 +97,92 @@ class Windows:
         return span(self.image[1], self.count[1], j - self.padding[1], self.stride[1])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Some images of a batch, and some neighbouring rows of their windows."""
+
+    images: slice
+    rows: slice
+
+
 class ShiftedCopies:
-    """The copies described above, of a few images at a time; margins are zero, as padding is.
+    """The copies described above, for one band of windows at a time; margins are zero, as padding is.
+
+    They take about `PART_BYTES`: of several images, or of some rows of the windows of one; but never fewer than
+    `_ROWS_OF_KERNELS` times as many as the kernel has, since bands share kernel rows, which each copies again.
+
+    Args:
+        windows: of the images.
+        channels: of the images.
+        images: how many there are in all.
+        dtype: of the copies.
 
     Attributes:
-        rows_BKP: for each row of the kernel, its view of the copies: (B, C·kw, Ho·Wo).
+        images: how many there is room for at a time.
+        rows: of windows, likewise.
     """
 
     def __init__(self, windows: Windows, channels: int, images: int, dtype: DTypeLike) -> None:
         self._windows = windows
         (kernel_height, kernel_width), (stride, _) = windows.kernel, windows.stride
         height, width = windows.count
-        phases, depth = min(stride, kernel_height), (kernel_height - 1) // stride + height
-        self._copies = np.zeros((images, channels, kernel_width, phases, depth, width), dtype=dtype)
-        flat = self._copies.reshape(images, channels * kernel_width, phases * depth * width)
-        starts = [((i % stride) * depth + i // stride) * width for i in range(kernel_height)]
-        self.rows_BKP = [flat[:, :, start : start + height * width] for start in starts]
+        shared, phases = (kernel_height - 1) // stride, min(stride, kernel_height)
+        row_bytes = max(1, channels * kernel_width * phases * width * np.dtype(dtype).itemsize)
+        self.images = max(1, min(images, PART_BYTES // (row_bytes * (shared + height))))
+        self.rows = min(height, max(_ROWS_OF_KERNELS * kernel_height, PART_BYTES // row_bytes - shared))
+        depth = shared + self.rows
+        self._copies = np.zeros((self.images, channels, kernel_width, phases, depth, width), dtype=dtype)
+        self._flat = self._copies.reshape(self.images, channels * kernel_width, phases * depth * width)
+        self._starts = [((i % stride) * depth + i // stride) * width for i in range(kernel_height)]
 
-    @staticmethod
-    def images_at_once(windows: Windows, channels: int, itemsize: int) -> int:
-        """How many images' copies stay below `PART_BYTES`, at least one: memory does not grow with the batch."""
-        (height, _), (_, width) = windows.image, windows.count
-        padded = height + 2 * windows.padding[0]
-        return max(1, PART_BYTES // max(1, channels * windows.kernel[1] * padded * width * itemsize))
+    def bands(self, start: int, stop: int) -> Iterator[Band]:
+        """All windows of the images from ``start`` to ``stop``, as many at a time as there is room for."""
+        height, _ = self._windows.count
+        for first in range(start, stop, self.images):
+            for top in range(0, height, self.rows):
+                yield Band(
+                    images=slice(first, min(first + self.images, stop)),
+                    rows=slice(top, min(top + self.rows, height)),
+                )
 
-    def take(self, x_BCHW: Array) -> None:
-        """Fill the copies with these images, no more than there is room for."""
-        for copy, pixels in self._pairs(x_BCHW):
+    def of_kernel_rows(self, band: Band) -> list[Array]:
+        """For each row of the kernel its view of the copies: (images, C·kw, places of the band)."""
+        images = band.images.stop - band.images.start
+        places = self.places(band).stop - self.places(band).start
+        return [self._flat[:images, :, start : start + places] for start in self._starts]
+
+    def places(self, band: Band) -> slice:
+        """The band's rows among the Ho·Wo places of an output, which lie one after the other."""
+        _, width = self._windows.count
+        return slice(band.rows.start * width, band.rows.stop * width)
+
+    def take(self, x_BCHW: Array, band: Band) -> None:
+        """Fill the copies with what the band's windows meet."""
+        for copy, pixels, above, below in self._pairs(x_BCHW, band):
             copy[...] = pixels
+            above[...] = below[...] = 0  # another band may have had pixels there
 
     def clear(self) -> None:
         self._copies.fill(0)
 
-    def add_to(self, dx_BCHW: Array) -> None:
+    def add_to(self, dx_BCHW: Array, band: Band) -> None:
         """Add every copy of a pixel to that pixel: the reverse of `take`."""
-        for copy, pixels in self._pairs(dx_BCHW):
+        for copy, pixels, _, _ in self._pairs(dx_BCHW, band):
             pixels += copy
 
-    def _pairs(self, x_BCHW: Array) -> Iterator[tuple[Array, Array]]:
-        """Each copy's part inside the image, and the pixels it is of."""
+    def _pairs(self, x_BCHW: Array, band: Band) -> Iterator[tuple[Array, Array, Array, Array]]:
+        """Each copy's part inside the image, the pixels it is of, and its parts above and below the image."""
         windows, (phases, depth) = self._windows, self._copies.shape[3:5]
+        images = band.images.stop - band.images.start
         for j in range(windows.kernel[1]):
             to_columns, from_columns = windows.columns(j)
             for phase in range(phases):
-                offset = phase - windows.padding[0]
+                offset = band.rows.start * windows.stride[0] + phase - windows.padding[0]
                 to_rows, from_rows = span(windows.image[0], depth, offset, windows.stride[0])
+                copy = self._copies[:images, :, j, phase]
                 yield (
-                    self._copies[: len(x_BCHW), :, j, phase, to_rows, to_columns],
-                    x_BCHW[:, :, from_rows, from_columns],
+                    copy[:, :, to_rows, to_columns],
+                    x_BCHW[band.images, :, from_rows, from_columns],
+                    copy[:, :, : to_rows.start],
+                    copy[:, :, to_rows.stop :],
                 )
