@@ -5,7 +5,7 @@
 float32. Forward, and forward with backward (gradients of images, weights and biases), for convolutions and for 2×2
 max-pooling of what they give. "Loops" is what is usually taught: four nested loops (images, filters, rows, columns)
 around one NumPy product; it is timed once, on as many images as take some seconds, and scaled to the batch (a column
-says how many). In each round assay and torch take turns, and each counts its fastest of some calls: whatever else the
+says how many). In each round assay and torch take turns, and each counts its fastest of ten calls: whatever else the
 machine does can only add to it. Goals: the first convolution, forward, at least 1,000 times faster than loops; assay's
 time within twice torch's, as geometric mean over all.
 
@@ -61,11 +61,9 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def fastest_in_turns(calls: Iterable[Callable[[], object]]) -> list[float]:
-    """The fastest of several calls of each, one after the other in turns."""
-    calls = list(calls)
-    times: list[list[float]] = [[seconds(call) for call in calls] for _ in range(CALLS + 1)]
-    return [min(column) for column in list(zip(*times[1:], strict=True))]
+def fastest_of_each(calls: Iterable[Callable[[], object]]) -> list[float]:
+    """The fastest of several calls in a row, of each: threads that another call left spinning have stopped by then."""
+    return [min(seconds(call) for _ in range(CALLS)) for call in calls]
 
 
 def loops(layer: Any, arguments: tuple[Array, ...], dy: Array, places_per_image: int) -> tuple[float, float, int]:
@@ -158,7 +156,7 @@ def measure(
     def torch_both() -> object:
         return torch.autograd.grad(in_torch(*tensors), tensors, torch.from_numpy(dy))
 
-    taken = [fastest_in_turns([forward, torch_forward, both, torch_both]) for _ in range(rounds)]
+    taken = [fastest_of_each([forward, torch_forward, both, torch_both]) for _ in range(rounds)]
     own_forward, peer_forward, own_both, peer_both = (list(column) for column in zip(*taken, strict=True))
     table.row(name, looped_forward, timed, own_forward, peer_forward)
     table.row("    with backward", looped_both, timed, own_both, peer_both)
@@ -173,7 +171,7 @@ def norms(rounds: int) -> None:
         layer = SpatialBatchNorm()
         _, cache = layer.forward(x_BCHW, gain_C, bias_C)
         calls = [lambda: layer.backward_by_graph(dy_BCHW, cache), lambda: layer.backward(dy_BCHW, cache)]  # noqa: B023
-        taken = [fastest_in_turns(calls) for _ in range(rounds)]
+        taken = [fastest_of_each(calls) for _ in range(rounds)]
         ratios = [direct / simplified for direct, simplified in taken]
         direct, simplified = (1e3 * statistics.median(column) for column in zip(*taken, strict=True))
         print(

@@ -27,8 +27,8 @@ from assay.scratch.layer import Array
 Pair = tuple[int, int]
 """Of rows and of columns."""
 
-PART_BYTES = 2**19
-"""Of copies at a time: half a core's second cache, so that the product that reads them finds them there."""
+PART_BYTES = 2**20
+"""Of copies at a time: about a core's second cache, so that the product that reads them finds most of them there."""
 
 _ROWS_OF_KERNELS = 4
 """Rows of windows in a band, at least, as a multiple of the kernel's height: a quarter more is copied at most."""
