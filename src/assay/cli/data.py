@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from assay.cli.data_section import SOURCES, recipe_of
+from assay.cli.data_section import SOURCES, decode_ahead, recipe_of
 from assay.cli.options import data_dir_option, json_option
 from assay.cli.steps import Steps, followed
 from assay.errors import InputError, shown
@@ -191,7 +191,7 @@ def stats_command(
     _look_in(data_dir)
     data = recipe_of(source, overrides, arm).data
     with Steps(quiet=quiet or as_json) as steps:
-        prepared(data, steps)
+        decode_ahead(data, steps)
         statistics = statistics_of(data)
         classes, counts = _class_counts(data)
     facts = {**statistics.to_json(), "classes": list(classes), "counts": counts}
@@ -241,18 +241,6 @@ def check_command(
     print_findings(source, findings)
     if output is not None:
         click.echo(f"{output}: {drawn.note}" if drawn else f"{output} was not written: there are no pairs.")
-
-
-def prepared(data: Data, steps: Steps) -> None:
-    """Decode image files into the cache, unless they are there or are read at their own sizes."""
-    from assay.data.load import source_of
-    from assay.recipe.schema import CsvData, FolderData
-
-    if not isinstance(data, FolderData | CsvData) or data.size is None:
-        return
-    source = source_of(data)
-    for progress in source.prepare() if hasattr(source, "prepare") else ():
-        steps.tell("decoding", progress.done, progress.total)
 
 
 def _class_counts(data: Data) -> tuple[tuple[str, ...], dict[str, list[int]]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from assay.errors import DataError, InputError, InvalidValueError, did_you_mean, shown
 
 if TYPE_CHECKING:
-    from assay.recipe.schema import Recipe
+    from assay.cli.steps import Steps
+    from assay.recipe.schema import Data, Recipe
 
 SOURCES = ("digits", "circles", "cifar10", "cifar100", "mnist", "fashion_mnist")
 """Sources that need nothing but their name."""
@@ -88,3 +89,15 @@ def _found(source: str) -> Path:
             f"There is no data source, folder or table {shown(source)}. {did_you_mean(source, SOURCES)}\n"
             "  Folders and tables are looked for here, in --data-dir, $ASSAY_DATA and the user cache."
         ) from None
+
+
+def decode_ahead(data: Data, steps: Steps) -> None:
+    """Decode image files into the cache, unless they are there or are read at their own sizes."""
+    from assay.data.load import source_of
+    from assay.recipe.schema import CsvData, FolderData
+
+    if not isinstance(data, FolderData | CsvData) or data.size is None:
+        return
+    source = source_of(data)
+    for progress in source.prepare() if hasattr(source, "prepare") else ():
+        steps.tell("decoding", progress.done, progress.total)

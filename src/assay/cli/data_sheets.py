@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.cli.data_section import decode_ahead
 from assay.cli.steps import Steps
 from assay.data.images import ImageForm, decode
 from assay.data.load import load_source, source_of
@@ -61,11 +62,10 @@ def augmented_sheet(recipe: Recipe, draws: int, classes: int, steps: Steps) -> S
     """An image of each of the first classes beside what the first epochs of training make of it."""
     import torch
 
-    from assay.cli.data import prepared
     from assay.training.artefacts import augmented_rows, first_of_classes
     from assay.training.prepare import prepare_data
 
-    prepared(recipe.data, steps)
+    decode_ahead(recipe.data, steps)
     data = prepare_data(recipe, torch.device("cpu"))
     rows = augmented_rows(recipe, data, first_of_classes(data.splits["train"], classes), draws=draws)
     captions = ["original", *(f"epoch {epoch}" for epoch in range(1, draws + 1))]
