@@ -72,6 +72,22 @@ def recipe(**sections: Any) -> Recipe:
             )
             for size in (0, 5000, 16.0, "16", True, [16], [16, 0], [16, 16, 3], {"height": 16})
         ),
+        *(
+            (
+                {"model": {"name": "svm", "gamma": gamma}},
+                f"model.gamma must be scale, or a number above 0 and at most 1,000,000,000, got {gamma!r}.",
+            )
+            for gamma in ("auto", 0, -1.0, 2e9, float("nan"), float("inf"), True, [1.0], None)
+        ),
+        ({"model": {"name": "svm", "gamma": "0.1"}}, "got '0.1'.\n  A number was written as text; remove the quotes."),
+        (
+            {"model": {"name": "svm", "kernel": "linear", "gamma": 0.1}},
+            "model.gamma needs model.kernel rbf, got kernel linear, which has no width.\n  Leave model.gamma out",
+        ),
+        (
+            {"model": {"name": "mlp", "widths": []}, "train": {"engine": "modules"}, "optimizer": {"name": "sgd"}},
+            "Choose train.engine torch, which trains every network, or numpy.",
+        ),
         (
             {"model": {"name": "mlp", "norm": "batch"}, "train": {"batch_size": 1}},
             "train.batch_size must be at least 2",

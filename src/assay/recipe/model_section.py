@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag
+from pydantic import BeforeValidator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
+from assay.recipe.problems import invalid_value
 from assay.recipe.section import DottedPath, Fraction, Options, Section, variant_of
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "swish"]
@@ -33,7 +35,7 @@ class MlpModel(_Network):
 
 
 class LeNet5Model(_Network):
-    """LeNet-5 (LeCun et al. 1998) with max-pooling, fitted to any image size."""
+    """LeNet-5 (LeCun et al. 1998), fitted to any image size; its pooling is a maximum unless another is asked for."""
 
     name: Literal["lenet5"]
     pooling: Pooling = "max"
@@ -41,6 +43,13 @@ class LeNet5Model(_Network):
 
 
 PenaltyInverse = Annotated[float, Field(gt=0.0, le=1e9)]
+KernelWidth = Annotated[float, Field(gt=0.0, le=1e9)] | Literal["scale"]
+
+
+def _width(value: Any) -> Any:
+    if value != "scale" and not (type(value) in (int, float) and 0 < value <= 1e9):
+        raise PydanticCustomError("kernel_width", "is no width")  # one answer, not one for each kind
+    return value
 
 
 class FittedAtOnce(Section):
@@ -65,8 +74,18 @@ class SvmModel(FittedAtOnce):
     kernel: Literal["linear", "rbf"] = "rbf"
     C: PenaltyInverse = 1.0
     """Weight of the training errors against the margin's width: minimised is ‖w‖²/2 + C · the sum of the losses."""
-    gamma: Annotated[float, Field(gt=0.0, le=1e9)] | Literal["scale"] = "scale"
+    gamma: Annotated[KernelWidth, BeforeValidator(_width, json_schema_input_type=KernelWidth)] = "scale"
     """Of the RBF kernel exp(−γ‖x − x'‖²); ``scale`` is 1 / (features · variance of all inputs)."""
+
+    @model_validator(mode="after")
+    def _gamma_needs_rbf(self) -> SvmModel:
+        if self.kernel != "rbf" and self.gamma != "scale":
+            raise invalid_value(
+                ("model", "gamma"),
+                f"needs model.kernel rbf, got kernel {self.kernel}, which has no width.",
+                "Leave model.gamma out for this kernel.",
+            )
+        return self
 
 
 class LogisticRegressionModel(FittedAtOnce):

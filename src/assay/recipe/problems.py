@@ -109,7 +109,7 @@ def _hint(kind: str, value: object, models: list[type[BaseModel]]) -> str:
 
 
 _SECTION_TYPES = ("model_type", "model_attributes_type", "dict_type")
-_NUMBER_TYPES = ("int_type", "float_type", "int_parsing", "float_parsing")
+_NUMBER_TYPES = ("int_type", "float_type", "int_parsing", "float_parsing", "kernel_width")
 
 
 def _is_number(text: str) -> bool:
@@ -139,6 +139,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "string_too_long": lambda c: f"must have at most {c['max_length']} characters",
     "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
     "size": lambda c: "must be one whole number, or [height, width], from 1 to 4,096",
+    "kernel_width": lambda c: "must be scale, or a number above 0 and at most 1,000,000,000",
     "list_type": lambda c: "must be a list",
     "tuple_type": lambda c: "must be a list",
     "dict_type": lambda c: "must be a mapping",

@@ -296,7 +296,7 @@ class Recipe(Section):
                 key,
                 f"must be {needed} with train.engine {engine}, which trains one hidden tanh layer by plain SGD, got "
                 f"{value}.",
-                "Choose train.engine numpy or torch, which train everything.",
+                "Choose train.engine torch, which trains every network, or numpy.",
             )
 
     def _beyond_one_tanh_layer(self) -> tuple[tuple[str, str], object, str] | None:
