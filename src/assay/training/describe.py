@@ -13,7 +13,7 @@ from assay.errors import InvalidValueError
 from assay.models.anatomy import Anatomy, LayerRow, dissect
 from assay.models.build import build_model
 from assay.recipe.schema import FittedAtOnce, Init, Model, Recipe, SvmModel
-from assay.training.engines.translate import translate
+from assay.training.engines.translate import check_shapes, translate
 
 
 def model_anatomy(recipe: Recipe) -> Anatomy:
@@ -47,7 +47,7 @@ def check_model(recipe: Recipe) -> None:
     """Load the data, and build the model, for the engine that is to train it, if it is one that is built.
 
     Raises:
-        InputError: the data or model section is unfit, or the engine lacks a layer of the model.
+        InputError: the data or model section is unfit, or the engine lacks what the model needs.
     """
     examples = load_source(recipe.data)
     if isinstance(recipe.model, FittedAtOnce):
@@ -57,7 +57,7 @@ def check_model(recipe: Recipe) -> None:
         recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=len(examples.classes)
     )
     if recipe.train.engine == "numpy":
-        translate(model)
+        check_shapes(translate(model), input_shape)
 
 
 def _linear_anatomy(model: FittedAtOnce, values: int, classes: int) -> Anatomy:

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import nn
 
 from assay.models.layers import Dropout
@@ -85,6 +86,18 @@ class Squares(nn.Sequential):
             middle.weight.requires_grad_(False)
         if what == "hook":
             middle.register_forward_hook(lambda module, given, y: 2.0 * y)
+        if what == "forward":
+            middle.forward = lambda x: 2.0 * nn.Linear.forward(middle, x)
+        if what == "beside":
+            self.scale = nn.Parameter(torch.ones(3))
+
+
+class LinearOnImages(nn.Sequential):
+    """A linear layer along the rows of an image, which torch allows."""
+
+    def __init__(self, input_shape, classes):
+        channels, rows, columns = input_shape
+        super().__init__(nn.Linear(columns, 4), nn.Flatten(), nn.Linear(channels * rows * 4, classes))
 
 
 class Untrainable(nn.Sequential):

@@ -145,7 +145,7 @@ def test_the_two_small_engines_serve_that_net_only(engine, change, message):
     with pytest.raises(InvalidValueError) as caught:
         recipe(engine, **sections)
     assert message.format(engine=engine) in str(caught.value)
-    assert "Choose train.engine numpy or torch" in str(caught.value)
+    assert "Choose train.engine torch, which trains every network, or numpy." in str(caught.value)
     assert caught.value.exit_code == 2
 
 
@@ -334,22 +334,43 @@ def test_a_gpu_is_not_asked_for_by_layers_on_the_cpu():
         ),
         (
             {"name": "own_sequences:Squares", "options": {"what": "twice"}},
-            "numpy has no weights in two places (2.weight and 4.weight) written by hand.",
+            "numpy keeps each weight in one place, and 2.weight is also 4.weight.",
         ),
         (
             {"name": "own_sequences:Squares", "options": {"what": "tied"}},
-            "numpy has no weights in two places (2.weight and 4.weight) written by hand.",
+            "numpy keeps each weight in one place, and 2.weight is also 4.weight.",
         ),
         (
             {"name": "own_sequences:Squares", "options": {"what": "frozen"}},
-            "numpy has no weights that training leaves alone (2.weight) written by hand.",
+            "numpy trains every weight, and 2.weight is frozen.",
         ),
         (
             {"name": "own_sequences:Squares", "options": {"what": "hook"}},
-            "numpy has no hooks (2) written by hand.",
+            "numpy calls no hooks, and 2 has one.",
+        ),
+        (
+            {"name": "own_sequences:Squares", "options": {"what": "forward"}},
+            "numpy goes by a layer's class, and 2 has a forward of its own.",
+        ),
+        (
+            {"name": "own_sequences:Squares", "options": {"what": "beside"}},
+            "numpy trains the weights of layers, and scale belongs to none.",
         ),
     ],
-    ids=["unknown", "subclass", "detour", "dilation", "same", "reflect", "twice", "tied", "frozen", "hook"],
+    ids=[
+        "unknown",
+        "subclass",
+        "detour",
+        "dilation",
+        "same",
+        "reflect",
+        "twice",
+        "tied",
+        "frozen",
+        "hook",
+        "forward",
+        "beside",
+    ],
 )
 def test_what_is_not_written_by_hand_is_named(model, message):
     with pytest.raises(InvalidValueError) as caught:
@@ -366,6 +387,21 @@ def test_a_study_with_a_layer_that_is_not_written_by_hand_ends_before_its_first_
     )
     with pytest.raises(InvalidValueError, match="numpy has no layer Softsign"):
         assay.run(study, store=tmp_path, executor="inline")
+    assert not any((tmp_path / "runs").glob("*"))
+
+
+def test_a_shape_that_only_torch_takes_is_found_before_the_first_run(tmp_path):
+    study = assay.Study(
+        question="By hand?",
+        base={"data": {"source": "digits"}, "model": {"name": "own_sequences:LinearOnImages"}},
+        arms={"torch": {}, "numpy": {"train.engine": "numpy"}},
+    )
+    with pytest.raises(InvalidValueError) as caught:
+        assay.run(study, store=tmp_path, executor="inline")
+    assert str(caught.value) == (
+        "train.engine numpy cannot take a batch of 2 through this model. "
+        "Affine needs input (B, D) and weights (F, D), got (2, 1, 8, 8) and (4, 8).\n  Choose train.engine torch."
+    )
     assert not any((tmp_path / "runs").glob("*"))
 
 

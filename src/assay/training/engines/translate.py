@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from assay.errors import InvalidValueError
+from assay.errors import InputError, InvalidValueError
 from assay.models.layers import Dropout
 from assay.models.pooling import MaxPool2x2, Subsample2x2
 from assay.recipe.streams import stream
@@ -33,12 +33,29 @@ def translate(model: nn.Module) -> Network:
 
     Raises:
         InvalidValueError: the module is not a sequence of layers, or has one that is not written by hand, or one with
-            an option that the layer by hand lacks; or its weights are shared or frozen, or have hooks around them.
+            an option that the layer by hand lacks; or its weights are shared, frozen or in no layer, or something else
+            than its class says what a layer does.
     """
     layers = dict(_layers(model, ""))
     stages = {layer: _stage(name, layer) for name, layer in layers.items()}
     _refuse_what_layers_do_not_tell(model)
-    return Network({name: stages[layer] for name, layer in layers.items()})
+    network = Network({name: stages[layer] for name, layer in layers.items()})
+    for name, _ in model.named_parameters():
+        if name not in network.parameters:
+            raise _beyond(f"trains the weights of layers, and {name} belongs to none.")
+    return network
+
+
+def check_shapes(network: Network, input_shape: tuple[int, ...]) -> None:
+    """Pass zeros through: torch's layers take more shapes than those by hand, such as `nn.Linear` an image.
+
+    Raises:
+        InvalidValueError: a layer by hand refuses what reaches it.
+    """
+    try:
+        network.evaluate(np.zeros((2, *input_shape), dtype=np.float32))
+    except InputError as error:
+        raise _beyond(f"cannot take a batch of 2 through this model. {error}") from error
 
 
 def _refuse_what_layers_do_not_tell(model: nn.Module) -> None:
@@ -46,23 +63,22 @@ def _refuse_what_layers_do_not_tell(model: nn.Module) -> None:
     places: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) in places:
-            raise _lacking(f"has no weights in two places ({places[id(parameter)]} and {name})")
+            raise _beyond(f"keeps each weight in one place, and {places[id(parameter)]} is also {name}.")
         if not parameter.requires_grad:
-            raise _lacking(f"has no weights that training leaves alone ({name})")
+            raise _beyond(f"trains every weight, and {name} is frozen.")
         places[id(parameter)] = name
     for name, module in model.named_modules():
+        named = name or type(module).__name__
         if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
-            raise _lacking(f"has no hooks ({name or type(module).__name__})")
+            raise _beyond(f"calls no hooks, and {named} has one.")
+        if "forward" in vars(module):
+            raise _beyond(f"goes by a layer's class, and {named} has a forward of its own.")
 
 
 def _layers(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     """The layers of nested `nn.Sequential`, in the order they are called in; one called twice is there twice."""
     if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
-        raise InvalidValueError(
-            ("train", "engine"),
-            f"numpy needs a model that is an nn.Sequential of layers, got {type(module).__name__}.",
-            "Choose train.engine torch.",
-        )
+        raise _beyond(f"needs a model that is an nn.Sequential of layers, got {type(module).__name__}.")
     for name, child in zip(module._modules, module, strict=True):  # named_children gives each module but once
         if isinstance(child, nn.Sequential):
             yield from _layers(child, f"{prefix}{name}.")
@@ -81,6 +97,10 @@ def _lacking(what: str) -> InvalidValueError:
     return InvalidValueError(
         ("train", "engine"), f"numpy {what} written by hand.", "Choose train.engine torch, or leave that layer out."
     )
+
+
+def _beyond(what: str) -> InvalidValueError:
+    return InvalidValueError(("train", "engine"), f"numpy {what}", "Choose train.engine torch.")
 
 
 def _demand(layer: nn.Module, **has: Any) -> None:
