@@ -9,7 +9,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from assay.studies.store import disk
 from assay.studies.store import files as formats
 from assay.studies.store.contract import Store
 from assay.studies.store.folder import FolderStore
+from assay.studies.store.lease import FolderLease
 from assay.testing.comparing import differences
 from assay.testing.stores import StoreContract
 from assay.testing.trials import made_up_recipe, made_up_run
@@ -472,6 +475,52 @@ def test_the_lease_of_an_unfinished_run_leaves_its_file_and_works_again(store: F
     for _ in range(2):
         with store.try_lease(run.fingerprint) or pytest.fail("no lease"):
             assert FolderStore(store.root).try_lease(run.fingerprint) is None
+
+
+def test_a_work_folder_that_comes_and_goes_is_no_error(tmp_path: Path) -> None:
+    folder, over = tmp_path / "work" / "f00d", threading.Event()
+
+    def remove_again_and_again() -> None:
+        while not over.is_set():
+            with suppress(OSError):
+                folder.rmdir()
+
+    remover = threading.Thread(target=remove_again_and_again)
+    remover.start()
+    try:
+        for _ in range(20_000):
+            disk.make_work_folder(folder)
+    finally:
+        over.set()
+        remover.join()
+
+
+def test_a_lease_taken_while_the_last_holder_finishes_is_no_error(
+    store: FolderStore, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = FolderLease.try_take
+
+    def take_as_the_folder_goes(folder: Path, finished: Callable[[], bool]) -> FolderLease | None:
+        lease = take(folder, finished)
+        shutil.rmtree(folder)  # what is left of the last holder's release
+        return lease
+
+    monkeypatch.setattr(FolderLease, "try_take", take_as_the_folder_goes)
+    lease = store.try_lease(run.fingerprint)
+    assert lease is not None
+    store.add(run)
+    lease.release()
+    assert store.get(run.fingerprint) is not None
+
+
+def test_a_study_file_whose_leftover_goes_meanwhile_is_kept(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save_study("s", {"a.txt": "one"})
+    folder = store.study_folder("s")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([folder / ".a.txt.gone"]))
+    store.save_study("s", {"a.txt": "two"})
+    assert store.study_file("s", "a.txt") == "two"
 
 
 def test_find_gives_the_runs_a_prefix_stands_for(store: FolderStore) -> None:

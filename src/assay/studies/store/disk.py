@@ -67,6 +67,22 @@ def make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def make_work_folder(path: Path) -> None:
+    """Create a folder that others may be removing just now.
+
+    It may be gone again when this returns. While it comes and goes, ``Path.mkdir`` may find something in its place,
+    look what that is, find nothing, and say that a file stands there.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            return
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a file and wait until the disk has it."""
     with path.open("wb") as file:
@@ -110,7 +126,8 @@ class WorkFolder:
             attempt += 1
             aside = self._fresh("writing")
             try:
-                aside.mkdir(parents=True)
+                make_work_folder(self.path)
+                aside.mkdir()
                 for folder in below:
                     (aside / folder).mkdir()
                 for name, data in files.items():
@@ -136,7 +153,7 @@ class WorkFolder:
     def discard(self, folder: Path) -> None:
         """Remove a folder so that no reader ever sees a part of it; nothing happens when it is not there."""
         away = self._fresh("discarded")
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_work_folder(self.path)
         with suppress(FileNotFoundError):
             folder.rename(away)
             shutil.rmtree(away, ignore_errors=True)
@@ -144,6 +161,10 @@ class WorkFolder:
 
     def clear(self) -> None:
         """Remove what dead writers left."""
+        with suppress(FileNotFoundError):  # the last holder has finished the run, and the folder went with its lease
+            self._clear()
+
+    def _clear(self) -> None:
         for entry in list(self.path.iterdir()):
             if entry.name.startswith("writing-"):
                 self.discard(entry)

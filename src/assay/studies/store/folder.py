@@ -16,6 +16,7 @@ import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -202,8 +203,9 @@ def _folders_in(path: Path) -> list[str]:
 
 def _replace_file(path: Path, data: bytes) -> None:
     for leftover in path.parent.glob(f".{path.name}.*"):
-        if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE:
-            leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process is done with it
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE:
+                leftover.unlink()
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         write_file(aside, data)

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from assay.studies.store.contract import Lease
+from assay.studies.store.disk import make_work_folder
 
 LEASE_FILE = "lease"
 _ATTEMPTS = 5
@@ -33,7 +34,7 @@ class FolderLease(Lease):
         while True:
             attempt += 1
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_work_folder(folder)
                 # A lease may be released by another thread than the one that took it.
                 lock = FileLock(folder / LEASE_FILE, thread_local=False)
                 lock.acquire(timeout=0)
