@@ -187,6 +187,20 @@ class ReturnsAList(ScaledTanh):
         return list(super().backward(dy, cache))
 
 
+class ReturnsNoTuple(ScaledTanh):
+    """An array whose first axis might be taken for gradients."""
+
+    def backward(self, dy, cache):
+        return super().backward(dy, cache)[0]
+
+
+class ReturnsYAlone(ScaledTanh):
+    """An array whose first axis might be taken for y and a cache."""
+
+    def forward(self, x, gain):
+        return super().forward(x, gain)[0]
+
+
 class KeepsAnAxis(ScaledTanh):
     def backward(self, dy, cache):
         dx, dgain = super().backward(dy, cache)

@@ -24,6 +24,19 @@ SMOOTH = {
 
 
 @dataclass(frozen=True)
+class Forward:
+    """A layer whose forward pass returns what it is told to."""
+
+    returned: object
+
+    def forward(self, x):
+        return self.returned
+
+    def backward(self, dy, cache):
+        return (dy,)
+
+
+@dataclass(frozen=True)
 class Normalise:
     """gain·(x − mean)/std, with gradients that a test may spoil."""
 
@@ -249,5 +262,11 @@ def test_shapes_that_do_not_fit_are_refused():
         ShapeError, match=re.escape("Elementwise.backward must return gradients of shapes [(2, 3)], got [(1, 2, 3)].")
     ):
         check_gradients(wide, (x,), (), dy)
+    for returned in (x, None):
+        with pytest.raises(ShapeError, match=r"must return a tuple .*, such as \(dx,\), got one (ndarray|None)"):
+            check_gradients(Normalise(lambda dx, dgain, parts, returned=returned: returned), (x, dy[0]), (), dy)
+    for returned, got in ((x, "one ndarray"), ((x,), "1 things"), ((x, x, x), "3 things")):
+        with pytest.raises(ShapeError, match=re.escape(f"Forward.forward must return (y, cache), got {got}.")):
+            check_gradients(Forward(returned), (x,), (), dy)
     with pytest.raises(ShapeError, match=re.escape("of shapes [(2, 3), (3,)], got [(2, 3)].")):
         check_gradients(Normalise(lambda dx, dgain, parts: (dx,)), (x, dy[0]), (), dy)

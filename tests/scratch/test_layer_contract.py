@@ -24,7 +24,9 @@ from made_up_layers import (
     NeedsContiguousDy,
     ReadsMemoryInOrder,
     ReturnsAList,
+    ReturnsNoTuple,
     ReturnsTooFew,
+    ReturnsYAlone,
     RoundsSmallGradientsAway,
     ScaledTanh,
     SharesItsCache,
@@ -182,6 +184,8 @@ UNTOUCHED = "test_nothing_is_written_to_and_a_cache_serves_twice"
 LAYOUT = "test_memory_layout_changes_nothing"
 LINEAR = "test_backward_is_linear"
 SHAPES = "test_every_argument_has_one_gradient_of_its_shape"
+LAYOUTS = [f"{LAYOUT}[{layout}]" for layout in ("transposed", "stepped", "reversed")]
+PROMISES = [DIFFERENCES, TORCH, FLOAT32, UNTOUCHED, *LAYOUTS, LINEAR, SHAPES]
 
 
 @pytest.fixture
@@ -223,6 +227,8 @@ WRONG: dict[type[Layer], set[str]] = {
     NeedsContiguousDy: {f"{LAYOUT}[transposed]", f"{LAYOUT}[stepped]", f"{LAYOUT}[reversed]"},
     ReturnsTooFew: {DIFFERENCES, TORCH, SHAPES},
     ReturnsAList: {SHAPES},
+    ReturnsNoTuple: set(PROMISES),
+    ReturnsYAlone: set(PROMISES),
     KeepsAnAxis: {DIFFERENCES, TORCH, SHAPES},
     AddsWeightDecay: {DIFFERENCES, TORCH, LINEAR},
     RoundsSmallGradientsAway: {DIFFERENCES, TORCH, LINEAR},
@@ -268,7 +274,11 @@ def test_a_slope_at_ties_outside_both_sides_is_seen_by_differences_too():
         (SharesItsGradients, UNTOUCHED, "passes over other values write to what earlier passes were given or gave"),
         (ReadsMemoryInOrder, f"{LAYOUT}[transposed]", "y 0 is off by "),
         (ReturnsTooFew, SHAPES, "gradients have shapes [(1, 1)], arguments [(1, 1), (1,)]"),
+        (ReturnsTooFew, TORCH, "number of gradients: 1, by torch 2"),
+        (KeepsAnAxis, TORCH, "gradient 1 has shape (1, 1), that of torch (1,)"),
         (ReturnsAList, SHAPES, "backward returned a list, not a tuple"),
+        *((ReturnsNoTuple, promise, "such as (dx,), got one ndarray") for promise in PROMISES),
+        *((ReturnsYAlone, promise, "forward must return (y, cache), got one ndarray") for promise in PROMISES),
         (AddsWeightDecay, LINEAR, "backward is not linear in dy"),
     ],
 )

@@ -167,15 +167,25 @@ def check_gradients(
         most_left_out: the share of an argument's coordinates that may lie at kinks.
 
     Raises:
-        ShapeError: dy has not y's shape, or ``backward`` does not return one gradient per argument, in its shape.
+        ShapeError: dy has not y's shape, ``forward`` does not return two things, or ``backward`` does not return one
+            gradient per argument, in its shape.
     """
     name = type(layer).__name__
     arguments = [np.array(argument, dtype=np.float64) for argument in arguments]
-    y, cache = layer.forward(*(argument.copy() for argument in arguments), *fixed)
+    returned: Any = layer.forward(*(argument.copy() for argument in arguments), *fixed)
+    if not isinstance(returned, tuple) or len(returned) != 2:  # two rows of an array could be taken for y and cache
+        got = f"{len(returned)} things" if isinstance(returned, tuple) else f"one {type(returned).__name__}"
+        raise ShapeError(f"{name}.forward must return (y, cache), got {got}.")
+    y, cache = returned
     dy = np.array(dy, dtype=np.float64)
     if dy.shape != np.shape(y):
         raise ShapeError(f"check_gradients needs dy in the shape of {name}'s y, {np.shape(y)}, got {dy.shape}.")
-    gradients = layer.backward(dy.copy(), cache)
+    gradients: Any = layer.backward(dy.copy(), cache)
+    if not isinstance(gradients, tuple | list):  # the rows of an array could be taken for gradients
+        raise ShapeError(
+            f"{name}.backward must return a tuple with a gradient for each argument, such as (dx,), got one "
+            f"{type(gradients).__name__}."
+        )
     shapes, wanted = [np.shape(gradient) for gradient in gradients], [argument.shape for argument in arguments]
     if shapes != wanted:
         raise ShapeError(f"{name}.backward must return gradients of shapes {wanted}, got {shapes}.")

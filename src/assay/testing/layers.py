@@ -87,7 +87,7 @@ class LayerContract(ABC):
             nonlocal compared, left_out
             dy = _draw_dy(draws, case)
             report = check_gradients(case.layer, case.arguments, case.fixed, dy, most_left_out=1.0)
-            assert report.problems == ()
+            assert not report.problems, "\n".join(report.problems)
             compared, left_out = compared + report.compared, left_out + report.left_out
 
         self._for_each_case("gradients_equal_central_differences", check)
@@ -134,11 +134,11 @@ class LayerContract(ABC):
         def check(case: LayerCase, draws: np.random.Generator) -> None:
             given_arrays = [_frozen(array) for array in (*case.arguments, *case.fixed)]
             with _kept(given_arrays, "forward writes to its arguments"):
-                y, cache = case.layer.forward(*given_arrays)
+                y, cache = _demand_pair(case.layer.forward(*given_arrays))
             dy = _frozen(_draw_dy(draws, case))
             arrays = list(_arrays_in((given_arrays, dy, cache, y)))
             with _kept(arrays, "backward writes to dy, to y, to forward's arguments or to the cache"):
-                first = case.layer.backward(dy, cache)
+                first = _demand_gradients(case.layer.backward(dy, cache))
             before = _copied(first)
             with _kept([*arrays, *first], "passes over other values write to what earlier passes were given or gave"):
                 others = (np.flip(argument).copy() for argument in case.arguments)
@@ -205,15 +205,34 @@ class LayerContract(ABC):
 
 def _draw_dy(draws: np.random.Generator, case: LayerCase) -> Array:
     """A gradient of y, drawn: ones would hide terms that sum to 0. For a loss, an array without axes."""
-    fresh = _fresh(case)
-    y, _ = case.layer.forward(*fresh.arguments, *fresh.fixed)
+    y, _ = _forward(_fresh(case))
     return np.asarray(draws.normal(size=np.shape(y)))
 
 
-def _both_passes(case: LayerCase, dy: Array) -> tuple[Any, tuple[Array, ...]]:
-    y, cache = case.layer.forward(*case.arguments, *case.fixed)
+def _forward(case: LayerCase) -> tuple[Any, Cache]:
+    return _demand_pair(case.layer.forward(*case.arguments, *case.fixed))
+
+
+def _both_passes(case: LayerCase, dy: Array) -> tuple[Any, Sequence[Array]]:
+    y, cache = _forward(case)
     kept = y.copy() if isinstance(y, np.ndarray) else y
-    return kept, case.layer.backward(dy, cache)
+    return kept, _demand_gradients(case.layer.backward(dy, cache))
+
+
+def _demand_pair(returned: Any) -> tuple[Any, Cache]:
+    """What forward returned: not one array, whose two rows could be taken for y and cache."""
+    assert isinstance(returned, tuple), f"forward must return (y, cache), got one {type(returned).__name__}"
+    assert len(returned) == 2, f"forward must return (y, cache), got {len(returned)} things"
+    return returned
+
+
+def _demand_gradients(returned: Any) -> Sequence[Array]:
+    """What backward returned: not one array, whose rows could be taken for gradients. A list fails one test only."""
+    assert isinstance(returned, tuple | list), (
+        f"backward must return a tuple with a gradient for each argument, such as (dx,), got one "
+        f"{type(returned).__name__}"
+    )
+    return returned
 
 
 def _by_torch(case: LayerCase, reference: Callable[..., torch.Tensor], dy: Array) -> tuple[Array, list[Array]]:
@@ -234,8 +253,10 @@ def _demand_close(
     than: str,
     floor: float = FLOOR,
 ) -> None:
-    assert len(actual) == len(expected), f"there are {len(actual)} of {what}, {len(expected)} by {than}"
+    assert len(actual) == len(expected), f"number of gradients: {len(actual)}, by {than} {len(expected)}"
     for number, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
+        shape, expected_shape = np.shape(ours), np.shape(theirs)
+        assert shape == expected_shape, f"{what} {number} has shape {shape}, that of {than} {expected_shape}"
         error = relative_error(ours, theirs, floor)
         assert error <= tolerance, f"{what} {number} is off by {error:.1e} from {than}, allowed is {tolerance:.0e}"
 
