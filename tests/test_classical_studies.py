@@ -156,6 +156,23 @@ def test_an_epochs_metric_cannot_be_claimed_of_an_arm_without_epochs(tmp_path, a
     ) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("arm", "metric", "hint"),
+    [
+        ("svm linear", "val_loss@2", "Claim a metric that every arm has, such as val_accuracy."),
+        ("svm linear", "train_accuracy@2", "Claim train_accuracy, which other arms have after their last epoch."),
+        ("logistic regression", "val_loss@2", "Claim val_loss, which other arms have after their last epoch."),
+        ("logistic regression", "gradient_norm@2", "Claim a metric that every arm has, such as val_accuracy."),
+    ],
+)
+def test_what_an_arm_lacks_after_its_last_epoch_too_is_not_suggested(tmp_path, arm, metric, hint):
+    claims = STUDY.index("metric: test_accuracy")
+    (tmp_path / "study.yaml").write_text(f"{STUDY[:claims]}claims:\n  - {{arm: mlp, beats: {arm}, metric: {metric}}}\n")
+    with pytest.raises(assay.InputError) as caught:
+        assay.load(tmp_path / "study.yaml")
+    assert hint in str(caught.value)
+
+
 def test_augmenting_for_all_arms_says_what_to_do_for_those_that_cannot(tmp_path):
     augmented = STUDY.replace("  train:", "  augment: {horizontal_flip: 0.5}\n  train:").replace(
         "{source: circles, points: 250, validation: 0.2}", "{source: digits}"

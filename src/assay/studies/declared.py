@@ -10,7 +10,7 @@ from pydantic import Field
 
 from assay.errors import InputError, InvalidValueError, KeyPath, did_you_mean, shown
 from assay.metrics.catalogue import Metric, metric_named
-from assay.recipe.schema import FittedAtOnce, Section
+from assay.recipe.schema import FittedAtOnce, Section, SvmModel
 from assay.studies.arms import FULL_ARM, Arm, without
 from assay.studies.claims import ClaimKind, Comparison
 
@@ -138,7 +138,7 @@ class _Expansion:
                 where,
                 f"asks for {metric.name}, but arm {name!r} is {recipe.model.name}, which is fitted at once and has no "
                 "epochs.",
-                f"Claim {metric.name.partition('@')[0]}, which other arms have after their last epoch.",
+                _instead_of_epoch(metric, recipe.model),
             )
         if metric.epoch > recipe.train.epochs:
             raise InvalidValueError(
@@ -168,6 +168,18 @@ class _Expansion:
         except InputError as error:
             problem, _, hint = str(error).partition(". ")
             raise InvalidValueError(where, problem + ".", hint) from None
+
+
+def _instead_of_epoch(metric: Metric, model: FittedAtOnce) -> str:
+    """What to claim where one arm has no epochs: not what it does not have either, such as the losses of a machine."""
+    plain = metric.name.partition("@")[0]
+    kept = ("val_accuracy", "train_accuracy") if isinstance(model, SvmModel) else _WITHOUT_EPOCHS
+    if plain in kept:
+        return f"Claim {plain}, which other arms have after their last epoch."
+    return "Claim a metric that every arm has, such as val_accuracy."
+
+
+_WITHOUT_EPOCHS = ("val_accuracy", "train_accuracy", "val_loss", "train_loss")
 
 
 def contrast_text(weights: Mapping[str, float]) -> str:
