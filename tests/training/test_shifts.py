@@ -200,3 +200,12 @@ def test_a_run_that_diverged_has_them_too():
 def test_what_cannot_be_shifted_is_refused(sections, message):
     with pytest.raises(InvalidValueError, match=message):
         run(**sections)
+
+
+@pytest.mark.parametrize("asked", [{"evaluate": {"shift": 1}}, {"augment": {"horizontal_flip": 0.5}}])
+def test_points_of_an_own_source_are_refused_before_the_first_run(tmp_path, asked):
+    base = {"data": {"source": "own_models:Points"}, "model": {"name": "mlp", "widths": [4]}, **asked}
+    study = assay.Study(question="Moved?", base=base, arms={"a": {}, "b": {"train.epochs": 2}})
+    with pytest.raises(InvalidValueError, match=r"needs images, and data\.source own_models:Points gives points\."):
+        assay.run(study, store=tmp_path, executor="inline")
+    assert not any((tmp_path / "failed").glob("*"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from assay.data.demands import check_augment, check_shift
 from assay.data.load import load_source
 from assay.data.normalize import output_shape
 from assay.errors import InvalidValueError
@@ -44,12 +45,15 @@ def anatomy_of(model: Model, init: Init, *, seed: int, input_shape: tuple[int, .
 
 
 def check_model(recipe: Recipe) -> None:
-    """Load the data, and build the model, for the engine that is to train it, if it is one that is built.
+    """Load the data, hold them against the recipe, and build the model for its engine, if it is one that is built.
 
     Raises:
-        InputError: the data or model section is unfit, or the engine lacks what the model needs.
+        InputError: the data or model section is unfit, the data cannot be augmented or shifted as asked, or the engine
+            lacks what the model needs.
     """
     examples = load_source(recipe.data)
+    check_augment(recipe, examples)
+    check_shift(recipe, examples)
     if isinstance(recipe.model, FittedAtOnce):
         return
     input_shape = output_shape(examples.input_shape, recipe.data.normalize)
