@@ -214,6 +214,8 @@ def main() -> None:
     if asked.data_dir:
         use_data_folder(asked.data_dir)
     only = asked.only.split(",")
+    if asked.rounds < 1 or not {*only} <= {"convolution", "norm", "lenet"}:
+        parser.error("--rounds must be at least 1, and --only some of convolution, norm, lenet")
     print(describe("threadpoolctl"))
     kernels = ", ".join(
         f"{info['internal_api']} {info['version']} ({info.get('architecture', 'unknown')} kernels)"

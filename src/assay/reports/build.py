@@ -15,6 +15,7 @@ from assay.reports.confusions import confusions
 from assay.reports.curves import curves
 from assay.reports.data import data_section
 from assay.reports.evidence import ArmEvidence, Evidence, gather
+from assay.reports.notes import noted
 from assay.reports.page import (
     ArmEntry,
     Distribution,
@@ -84,6 +85,7 @@ def page_of(evidence: Evidence) -> Page:
         claim_remarks=_cut(len(results.claims), MOST_CLAIMS, "claims", "claims.csv"),
         metrics=metrics,
         metric_remarks=metric_remarks,
+        notes=noted({arm.name: [run.record for run in arm.runs] for arm in evidence.arms}),
         arms=tuple(_arm_entry(arm, position, evidence, metrics) for position, arm in enumerate(evidence.arms)),
         curves=curves(evidence, metrics),
         boundaries=boundaries(evidence),

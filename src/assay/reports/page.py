@@ -364,6 +364,8 @@ class Page:
     claim_remarks: tuple[str, ...]
     metrics: tuple[Metric, ...]
     metric_remarks: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What runs noted of themselves."""
     arms: tuple[ArmEntry, ...]
     curves: Curves
     boundaries: Boundaries

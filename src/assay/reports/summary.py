@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from assay.metrics.catalogue import CATALOGUE, Metric
 from assay.reports import words
 from assay.reports.build import estimate
+from assay.reports.notes import noted
 from assay.reports.page import ClaimEntry
 from assay.reports.verdicts import claim_entry, lead
 from assay.studies.claims import Verdict
@@ -23,6 +24,7 @@ MOST_METRICS = 3
 """Columns of metrics that fit a terminal of 80 characters."""
 MOST_CLAIMS = 40
 MOST_ARMS = 60
+MOST_NOTES = 3
 _COLOURS: dict[Verdict, str] = {
     "helps": "green",
     "hurts": "red",
@@ -50,6 +52,10 @@ def summary(results: StudyResults) -> Group:
     if len(results.study.arms) > MOST_ARMS:
         parts.append(Text(f"… and {len(results.study.arms) - MOST_ARMS} more arms in the report."))
     parts.append(Text("Mean ± half-width of a 95 % interval over n seeds.", style="dim"))
+    notes = noted({arm: [run.record for run in runs.values()] for arm, runs in results.runs.items()})
+    parts += [Text(note, style="yellow") for note in notes[:MOST_NOTES]]
+    if len(notes) > MOST_NOTES:
+        parts.append(Text(f"… and {len(notes) - MOST_NOTES} more notes in the report.", style="yellow"))
     return Group(*parts)
 
 
