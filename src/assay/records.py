@@ -130,6 +130,8 @@ class Run:
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     """By split name: ``val`` and ``test``."""
     weights: Mapping[str, Array] = field(default_factory=dict)
+    last_weights: Mapping[str, Array] = field(default_factory=dict)
+    """Those after the last epoch, where ``weights`` are better ones of an earlier epoch."""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     """What turns a raw image into the network's input; plain JSON."""
     preprocessing_arrays: Mapping[str, Array] = field(default_factory=dict)

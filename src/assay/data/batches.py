@@ -6,7 +6,7 @@ Shape key: N examples of a split, B examples in a batch, K classes; an input is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from assay.data.augment.epoch import EpochAugmentation
 from assay.data.on_device import ChangedExamples, Normalizer, RawExamples
-from assay.recipe.schema import Augment
+from assay.data.smaller import scaled_down, side_at
+from assay.recipe.schema import Augment, SmallerImages
 from assay.recipe.streams import stream
 
 Batch = tuple[Tensor, Tensor]
@@ -123,7 +124,15 @@ def batch_bounds(examples: int, batch_size: int) -> list[tuple[int, int]]:
 
 
 def training_batches(
-    split: SplitData, augment: Augment, *, classes: int, batch_size: int, epochs: int, seed: int
+    split: SplitData,
+    augment: Augment,
+    *,
+    classes: int,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    smaller_first: Sequence[SmallerImages] = (),
+    skip: int = 0,
 ) -> Iterator[Batch]:
     """Every batch of every epoch. Epoch e, from 1 on, is ordered by ``stream(seed, "order", e)``.
 
@@ -135,18 +144,24 @@ def training_batches(
         batch_size: examples per batch; see `batch_bounds` for the last one.
         epochs: how often to go through the data.
         seed: the recipe's seed.
+        smaller_first: the recipe's parts of training with smaller images.
+        skip: how many batches to leave out at the start: those a training under way has taken already.
     """
     bounds = batch_bounds(len(split), batch_size)
-    for epoch in range(1, epochs + 1):
+    first_epoch, first_batch = divmod(skip, len(bounds))
+    for epoch in range(1 + first_epoch, epochs + 1):
         order_N = stream(seed, "order", epoch).permutation(len(split))
         augmentation = None
         if augment.active:
             augmentation = EpochAugmentation(
                 augment, examples=len(split), classes=classes, seed=seed, epoch=epoch, dtype=split.dtype
             )
-        for start, stop in bounds:
+        side = side_at(smaller_first, epoch)
+        for start, stop in bounds[first_batch:]:
             chosen_B = order_N[start:stop]
             if augmentation is None:
-                yield split.inputs(chosen_B), split.labels_of(chosen_B)
+                x_B, y_B = split.inputs(chosen_B), split.labels_of(chosen_B)
             else:
-                yield split.augmented(chosen_B, augmentation)
+                x_B, y_B = split.augmented(chosen_B, augmentation)
+            yield (x_B if side is None else scaled_down(x_B, side)), y_B
+        first_batch = 0

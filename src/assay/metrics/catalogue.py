@@ -31,7 +31,7 @@ class Metric:
     per_epoch: bool = False
     timing: bool = False
     needs: str | None = None
-    """Dotted key of the recipe that must be at least 1 for a run to have the metric at all, if there is one."""
+    """Dotted key of the recipe that must be set for a run to have the metric at all, if there is one."""
     epoch: int | None = None
 
     def value(self, metrics: Mapping[str, float | None], history: Sequence[EpochRecord]) -> float | None:
@@ -176,6 +176,20 @@ _METRICS = (
         meaning="share of test images shifted by evaluate.shift pixels, in eight directions, that keep their class",
         fraction_of="test",
         needs="evaluate.shift",
+    ),
+    Metric(
+        name="one_view_test_accuracy",
+        better="higher",
+        unit="fraction",
+        meaning="test accuracy without test-time augmentation",
+        fraction_of="test",
+        needs="evaluate.views",
+    ),
+    Metric(
+        name="kept_epoch",
+        better="lower",
+        unit="count",
+        meaning="epoch after which the weights were as they are kept",
     ),
     Metric(name="parameters", better="lower", unit="count", meaning="number of parameters"),
 )

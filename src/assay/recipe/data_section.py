@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from assay.recipe.section import DottedPath, NotHashed, Options, Section, variant_of
+from assay.recipe.section import DottedPath, Options, Place, Section, variant_of
 
 Normalize = Literal["none", "channel", "pixel", "standard", "pca", "zca"]
-Place = Annotated[str, Field(min_length=1, max_length=4096), NotHashed]
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 

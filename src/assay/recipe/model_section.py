@@ -42,6 +42,110 @@ class LeNet5Model(_Network):
     """What becomes of each 2×2 window: its maximum, its mean, or (``subsample``) its first pixel."""
 
 
+Channels = Annotated[int, Field(ge=1, le=65_536)]
+Kernel = Annotated[int, Field(ge=1, le=64)]
+Widths = Annotated[tuple[Channels, ...], Field(max_length=100, strict=False)]
+
+
+class SimpleNetModel(_Network):
+    """SimpleNet of the 15-Scene lab: convolutions 5×5, each with max-pooling 3×3 and an activation, then two fully
+    connected layers; 61,435 parameters for 64×64 grey images of 15 classes."""
+
+    name: Literal["simplenet"]
+    channels: Annotated[Widths, Field(min_length=1)] = (10, 20)
+    """Of each convolution."""
+    widths: Widths = (100,)
+    """Units of each hidden fully connected layer."""
+
+
+class OpenEndedCnnModel(_Network):
+    """Convolutions that keep the size, each with normalisation, activation and max-pooling 2×2, then fully connected
+    layers; widths and kernels are yours to vary."""
+
+    name: Literal["open_ended_cnn"]
+    norm: Norm = "batch"
+    channels: Annotated[Widths, Field(min_length=1)] = (64, 32)
+    kernels: Annotated[tuple[Kernel, ...], Field(min_length=1, max_length=100, strict=False)] = (5, 3)
+    """Odd sides of the convolutions' kernels, one for each."""
+    widths: Widths = (256, 128)
+    """Units of each hidden fully connected layer."""
+
+    @model_validator(mode="after")
+    def _a_kernel_for_each(self) -> OpenEndedCnnModel:
+        if len(self.kernels) != len(self.channels):
+            raise invalid_value(
+                ("model", "kernels"),
+                f"must be as many as model.channels ({len(self.channels)}), got {len(self.kernels)}.",
+            )
+        if even := [side for side in self.kernels if side % 2 == 0]:
+            raise invalid_value(("model", "kernels"), f"must be odd, so that the size is kept, got {even[0]}.")
+        return self
+
+
+class StepByStepCnnModel(_Network):
+    """Three convolutions 5×5 that keep the size, each followed by pooling 2×2, and two fully connected layers;
+    1,191,170 parameters for 32×32 colour images of 10 classes."""
+
+    name: Literal["step_by_step_cnn"]
+    channels: Annotated[Widths, Field(min_length=1)] = (32, 64, 64)
+    widths: Widths = (1000,)
+    """Units of each hidden fully connected layer."""
+    pooling: Pooling = "max"
+
+
+class ChannelCnnModel(_Network):
+    """A 5×5 convolution of stride 2 and three of 3×3, the last with twice the channels, max-pooling, and a wide fully
+    connected layer: how many channels does it need?"""
+
+    name: Literal["channel_cnn"]
+    channels: Channels = 128
+    widths: Widths = (4096,)
+    """Units of each hidden fully connected layer."""
+
+
+class CifarResNetModel(Section):
+    """ResNet for 32×32 images (He et al. 2015, arXiv:1512.03385, section 4.2): 6n + 2 layers in three stages."""
+
+    name: Literal["cifar_resnet"]
+    depth: Literal[8, 14, 20, 26, 32, 44, 56, 110] = 20
+    width: Channels = 16
+    """Channels of the first stage; each further one has twice as many."""
+    shortcuts: Literal["identity", "none"] = "identity"
+    """``identity``: option A, which subsamples and adds channels of zeros where the size changes; ``none``: a plain
+    network of the same depth."""
+
+
+class FastCifarModel(Section):
+    """A network made to be trained quickly on 32×32 images, after Page 2018 and Jordan 2024 (arXiv:2404.00498)."""
+
+    name: Literal["fast_cifar"]
+    widths: Annotated[Widths, Field(min_length=1, max_length=3)] = (64, 256, 256)
+    """Channels of each group: a convolution, max-pooling and another convolution."""
+    activation: Activation = "gelu"
+    whitening: bool = True
+    """Whether the first layer, of 2×2 patches, whitens the training images' patches and stays so; if not it is an
+    ordinary convolution."""
+    identity: bool = True
+    """Whether convolutions start by passing on their input, in as many channels as it has."""
+    norm_scale: Literal["fixed", "trained"] = "fixed"
+    norm_momentum: Annotated[float, Field(gt=0.0, le=1.0)] = 0.4
+    """Weight of the newest batch in batch normalisation's running statistics."""
+    score_scale: Annotated[float, Field(gt=0.0, le=100.0)] = 1 / 9
+    """What the scores are multiplied by."""
+
+
+class TorchvisionModel(Section):
+    """Any classifier of torchvision, by its name there; the first layer is fitted to the images' channels, the last to
+    the classes."""
+
+    name: Annotated[str, Field(pattern=r"^torchvision:[a-z][a-z0-9_]*$", max_length=100)]
+    dropout: Fraction | None = None
+    """Probability in its dropout layers; left out, torchvision's own."""
+    small_images: bool = False
+    """Replace a first layer that strides, and the pooling after it, by a 3×3 convolution that keeps the size: for
+    images of 32×32 or so."""
+
+
 PenaltyInverse = Annotated[float, Field(gt=0.0, le=1e9)]
 KernelWidth = Annotated[float, Field(gt=0.0, le=1e9)] | Literal["scale"]
 
@@ -114,6 +218,13 @@ class UserModel(Section):
 Model = Annotated[
     Annotated[MlpModel, Tag("mlp")]
     | Annotated[LeNet5Model, Tag("lenet5")]
+    | Annotated[SimpleNetModel, Tag("simplenet")]
+    | Annotated[OpenEndedCnnModel, Tag("open_ended_cnn")]
+    | Annotated[StepByStepCnnModel, Tag("step_by_step_cnn")]
+    | Annotated[ChannelCnnModel, Tag("channel_cnn")]
+    | Annotated[CifarResNetModel, Tag("cifar_resnet")]
+    | Annotated[FastCifarModel, Tag("fast_cifar")]
+    | Annotated[TorchvisionModel, Tag("torchvision")]
     | Annotated[SvmModel, Tag("svm")]
     | Annotated[LogisticRegressionModel, Tag("logistic_regression")]
     | Annotated[UserModel, Tag("user")],

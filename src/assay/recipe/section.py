@@ -48,6 +48,9 @@ class _NotHashed:
 
 
 NotHashed = _NotHashed()
+Place = Annotated[str, Field(min_length=1, max_length=4096), NotHashed]
+LayerPattern = Annotated[str, StringConstraints(pattern=r"^[\w.*?\[\]!\-]+$", max_length=200)]
+"""Matches names of layers and parameters as a shell matches names of files."""
 
 
 class Section(BaseModel):
@@ -65,6 +68,8 @@ def variant_of(key: str) -> Discriminator:
         name = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
         if not isinstance(name, str):
             return None
+        if name.startswith("torchvision:"):
+            return "torchvision"
         return "user" if ":" in name else name
 
     return Discriminator(variant, custom_error_type=f"variant_{key}", custom_error_message="unknown variant")

@@ -16,7 +16,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from assay.errors import InputError, ShapeError
+from assay.errors import InputError, InvalidValueError, ShapeError
 from assay.recipe.schema import AdamOptimizer, AdamWOptimizer, RmspropOptimizer, SgdOptimizer
 from assay.recipe.schema import Optimizer as OptimizerSection
 from assay.scratch.layer import Array
@@ -277,6 +277,11 @@ def build_optimizer(section: OptimizerSection) -> Optimizer:
                 beta2=section.beta2,
                 epsilon=section.epsilon,
                 weight_decay=section.weight_decay,
+            )
+        case _:
+            raise InvalidValueError(
+                ("optimizer", "name"),
+                f"must be sgd, rmsprop, adam or adamw with train.engine numpy, got {section.name}.",
             )
 
 

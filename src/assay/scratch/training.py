@@ -47,6 +47,7 @@ def train(
     l1: float = 0.0,
     l2: float = 0.0,
     thread_count: int = 1,
+    first_step: int = 0,
 ) -> Iterator[StepRecord]:
     """Take one optimizer step per batch and yield a record of it, as `assay.training.loop.train` does with torch.
 
@@ -54,7 +55,7 @@ def train(
     as they were when they gave that loss.
     """
     # Threads are asked for step by step, not around the yield: the caller's own work is not ours to share out.
-    for step, (x_B, y_B) in enumerate(batches):
+    for step, (x_B, y_B) in enumerate(batches, start=first_step):
         rate = schedule(step)
         with threads(thread_count), np.errstate(over="ignore", invalid="ignore"):  # a run's loss tells that it diverged
             logits_BK, caches = network.train(x_B)

@@ -119,10 +119,10 @@ class _Expansion:
         self.seen[same] = where
         for name in weights:
             self._check_epoch(metric, name, where)
-            if metric.needs is not None and attrgetter(metric.needs)(self.arms[name].recipe) < 1:
+            if metric.needs is not None and (value := attrgetter(metric.needs)(self.arms[name].recipe)) in (0, "one"):
                 raise InvalidValueError(
                     where,
-                    f"asks for {metric.name}, which needs {metric.needs} of at least 1, and arm {name!r} has 0.",
+                    f"asks for {metric.name}, which needs {metric.needs}, and arm {name!r} has {value}.",
                     f"Set {metric.needs} in the base, so that every arm has it.",
                 )
         plain = sorted(weights.values()) == [-1.0, 1.0]

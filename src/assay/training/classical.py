@@ -102,6 +102,7 @@ def fit_at_once(recipe: Recipe, data: PreparedData) -> Trained:
         weights=weights,
         parameters=parameters,
         trainable_parameters=parameters,
+        kept_epoch=1,
         extra_metrics=shifts,
         artefacts=drawn,
     )

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from assay.data.batches import Batch
 from assay.records import StepRecord
+from assay.training.arithmetic import Arithmetic
 from assay.training.losses import Loss
 from assay.training.penalties import Penalty
 from assay.training.schedules import Schedule
@@ -26,28 +27,35 @@ def train(
     schedule: Schedule,
     loss_of: Loss,
     penalty: Penalty,
+    arithmetic: Arithmetic,
+    *,
+    clip_norm: float | None = None,
+    first_step: int = 0,
 ) -> Iterator[StepRecord]:
     """Take one optimizer step per batch and yield a record of it. Nothing hooks in; the caller leaves the loop to stop.
 
     A loss that is not finite ends the loop: its record is yielded, with a gradient norm of NaN, and the weights stay as
-    they were when they gave that loss. The gradient norm is that of what is minimised, penalties included.
+    they were when they gave that loss. The gradient norm is that of what is minimised, penalties included, before it is
+    clipped.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for step, (x_B, y_B) in enumerate(batches):
-        if not model.training:  # the caller may have evaluated since the last step
-            model.train()
+    for step, (x_B, y_B) in enumerate(batches, start=first_step):
+        set_to_training(model)  # the caller may have evaluated since the last step
         rate = schedule(step)
         set_learning_rate(optimizer, rate)
-        logits_BK = model(x_B)
+        logits_BK = arithmetic.scores(model, x_B)
         minimised, loss_B = loss_of(logits_BK, y_B)
         loss = float(loss_B)
         gradient_norm = math.nan
         if math.isfinite(loss):
             optimizer.zero_grad(set_to_none=True)
-            minimised.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+            arithmetic.backward(minimised, optimizer)
             penalty.add_gradient()
-            gradient_norm = global_norm([p.grad for p in parameters if p.grad is not None])
-            optimizer.step()
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            gradient_norm = global_norm(gradients)
+            if clip_norm is not None and gradient_norm > clip_norm:
+                torch._foreach_mul_(gradients, clip_norm / gradient_norm)
+            arithmetic.step(optimizer)
         yield StepRecord(
             step=step,
             lr=rate,
@@ -60,10 +68,22 @@ def train(
             return
 
 
+def set_to_training(model: nn.Module) -> None:
+    """Put a model into training mode, but for layers none of whose parameters is trained: these stay in evaluation
+    mode, with everything inside them, so that frozen batch normalisation neither uses nor learns statistics."""
+    if model.training:
+        return
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group."""
+    """Set the rate of every parameter group: ``rate`` times the group's own factor, if it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_factor", 1.0)
 
 
 def count_correct(scores_BK: Tensor, y_B: Tensor) -> int:

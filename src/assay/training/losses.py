@@ -11,10 +11,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from assay.recipe.schema import CrossEntropyLoss
+from assay.recipe.schema import Loss as LossSection
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From logits (B, K) and labels, classes (B,) or probabilities (B, K), to two means over the batch: what is minimised,
 and the loss in nats to report."""
+
+
+def build_loss(section: LossSection) -> Loss:
+    """The loss that a recipe asks for, without its penalties."""
+    if isinstance(section, CrossEntropyLoss):
+        return cross_entropy(section)
+    raise NotImplementedError(section.name)
 
 
 def cross_entropy(section: CrossEntropyLoss) -> Loss:

@@ -17,6 +17,7 @@ from assay.data.on_device import Normalizer, RawExamples
 from assay.data.splits import make_splits
 from assay.recipe.schema import Recipe
 from assay.records import Array, Split
+from assay.training.arithmetic import number_type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def prepare_data(recipe: Recipe, device: torch.device) -> PreparedData:
     check_shift(recipe, examples)
     splits = make_splits(examples, validation=data.validation, fraction=data.fraction, seed=recipe.seed)
     preprocessing = fit(examples.inputs, splits.train_N, data.normalize, data.whitening_epsilon)
-    normalizer = Normalizer(preprocessing, dtype=getattr(torch, recipe.train.precision), device=device)
+    normalizer = Normalizer(preprocessing, dtype=number_type(recipe.train.precision), device=device)
     raw = RawExamples(examples.inputs, device)
     by_name: dict[Split, Array] = {"train": splits.train_N, "val": splits.val_N, "test": splits.test_N}
     classes = tuple(examples.classes)

@@ -51,7 +51,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
             fit_at_once(recipe, data) if at_once else fit_in_epochs(recipe, build_engine(recipe, data, where), data)
         )
         pictures = artefacts(recipe, data)
-    notes = _notes(recipe, data, [f"{w.category.__name__}: {w.message}" for w in warnings])
+    notes = trained.notes + _notes(recipe, data, [f"{w.category.__name__}: {w.message}" for w in warnings])
     record = RunRecord(
         fingerprint=fingerprint,
         status="diverged" if trained.diverged_at else "completed",
@@ -73,6 +73,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         history=trained.history,
         predictions={name: _predictions(trained.evaluations[name], data, name) for name in ("val", "test")},
         weights=trained.weights,
+        last_weights=trained.last_weights or {},
         preprocessing=data.preprocessing.facts,
         preprocessing_arrays=data.preprocessing.arrays,
         artefacts={**pictures, **trained.artefacts},
@@ -84,21 +85,25 @@ def _metrics(trained: Trained) -> dict[str, float | None]:
     """The catalogue's, of those that need a key only the ones asked for. A diverged run has no final losses, even those
     that were finite."""
     last = trained.history[-1]
-    on_train, on_val, on_test = (trained.evaluations[name] for name in ("train", "val", "test"))
+    on_train, on_val, on_test = (trained.evaluations.get(name) for name in ("train", "val", "test"))
+    if on_val is None or on_test is None:
+        raise ValueError("A run measures its validation and test splits.")
     accuracies = [(record.val_accuracy or 0.0, -record.epoch) for record in trained.history]
     best_accuracy, minus_epoch = max(accuracies)
+    kept = next((record for record in trained.history if record.epoch == trained.kept_epoch), last)
     return {
-        "val_loss": last.val_loss,
+        "val_loss": None if trained.diverged_at else on_val.finite_loss,
         "test_loss": None if trained.diverged_at else on_test.finite_loss,
-        "train_loss": last.train_loss,
+        "train_loss": kept.train_loss,
         "running_train_loss": last.running_train_loss,
         "val_accuracy": on_val.accuracy,
         "best_val_accuracy": best_accuracy,
         "best_epoch": float(-minus_epoch),
+        "kept_epoch": float(trained.kept_epoch),
         "test_accuracy": on_test.accuracy,
-        "train_accuracy": on_train.accuracy,
+        "train_accuracy": None if on_train is None else on_train.accuracy,
         "running_train_accuracy": last.running_train_accuracy,
-        "accuracy_gap": on_train.accuracy - on_val.accuracy,
+        "accuracy_gap": None if on_train is None else on_train.accuracy - on_val.accuracy,
         "initial_loss": trained.initial_loss,
         "gradient_norm": last.gradient_norm,
         "weight_norm": last.weight_norm,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 from assay.errors import InvalidValueError
 from assay.recipe.schema import (
@@ -17,12 +18,48 @@ from assay.recipe.schema import (
     ExponentialSchedule,
     LinearSchedule,
     OneCycleSchedule,
+    PlateauSchedule,
     StepSchedule,
 )
 from assay.recipe.schema import Schedule as ScheduleSection
+from assay.records import EpochRecord
+from assay.training.state import State
 
-Schedule = Callable[[int], float]
-"""From the step, counted from 0, to the learning rate."""
+
+class Schedule(Protocol):
+    """The learning rate over training."""
+
+    def __call__(self, step: int) -> float:
+        """The rate at a step, counted from 0."""
+        ...
+
+    def observe(self, record: EpochRecord) -> None:
+        """Take in what was measured after an epoch."""
+        ...
+
+    def state(self) -> State: ...
+
+    def restore(self, state: State) -> None: ...
+
+
+class FixedSchedule:
+    """A rate that depends on the step alone."""
+
+    def __init__(self, rate: Callable[[int], float]) -> None:
+        self._rate = rate
+
+    def __call__(self, step: int) -> float:
+        return self._rate(step)
+
+    def observe(self, record: EpochRecord) -> None:
+        pass
+
+    def state(self) -> State:
+        return State()
+
+    def restore(self, state: State) -> None:
+        pass
+
 
 _ROUNDING = 1e-9
 """Of a period: keeps a drop due at step 7 there, though 0.07 epochs of 100 steps come out as 7.000000000000001."""
@@ -40,7 +77,7 @@ def build_schedule(section: ScheduleSection, *, lr: float, epochs: int, steps_pe
             ("schedule", "warmup_epochs"),
             f"must leave part of train.epochs ({epochs}) to the schedule itself, got {section.warmup_epochs:g}.",
         )
-    return lambda step: lr * factor(section, step, total=total, steps_per_epoch=steps_per_epoch)
+    return FixedSchedule(lambda step: lr * factor(section, step, total=total, steps_per_epoch=steps_per_epoch))
 
 
 def warmup_steps(section: ScheduleSection, steps_per_epoch: int) -> int:
@@ -74,6 +111,8 @@ def factor(section: ScheduleSection, step: int, *, total: int, steps_per_epoch: 
             if progress < section.peak:
                 return half_cosine(section.start, 1.0, progress / section.peak)
             return half_cosine(1.0, section.end, (progress - section.peak) / (1.0 - section.peak))
+        case PlateauSchedule():
+            raise NotImplementedError
 
 
 def half_cosine(first: float, last: float, progress: float) -> float:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import nn
 
 from assay.data.batches import batch_bounds
 from assay.errors import InvalidValueError
 from assay.models.build import build_model
-from assay.recipe.schema import Engine as EngineName
 from assay.recipe.schema import Recipe
+from assay.training.arithmetic import Arithmetic
 from assay.training.engines.engine import Engine
 from assay.training.engines.one_hidden_layer import AutogradEngine, ModulesEngine
 from assay.training.engines.with_numpy import NumpyEngine
 from assay.training.engines.with_torch import TorchEngine
+from assay.training.optimizers import scaled_rate
 from assay.training.prepare import PreparedData
-from assay.training.schedules import Schedule, build_schedule
+from assay.training.schedules import build_schedule
 
 
 def build_engine(recipe: Recipe, data: PreparedData, device: torch.device) -> Engine:
@@ -30,22 +29,23 @@ def build_engine(recipe: Recipe, data: PreparedData, device: torch.device) -> En
         recipe.model, recipe.init, seed=recipe.seed, input_shape=data.input_shape, classes=len(data.classes)
     )
     _refuse_batches_of_one(recipe, model)
-    model.to(device=device, dtype=getattr(torch, recipe.train.precision))
+    arithmetic = Arithmetic(recipe.train, device)
+    arithmetic.prepared(model)
     schedule = build_schedule(
         recipe.schedule,
-        lr=recipe.optimizer.lr,
+        lr=scaled_rate(recipe.optimizer, recipe.train.batch_size),
         epochs=recipe.train.epochs,
         steps_per_epoch=len(batch_bounds(len(data.splits["train"]), recipe.train.batch_size)),
     )
-    return _ENGINES[recipe.train.engine](model, recipe, schedule)
-
-
-_ENGINES: Mapping[EngineName, Callable[[nn.Module, Recipe, Schedule], Engine]] = {
-    "numpy": NumpyEngine,
-    "autograd": AutogradEngine,
-    "modules": ModulesEngine,
-    "torch": TorchEngine,
-}
+    match recipe.train.engine:
+        case "numpy":
+            return NumpyEngine(model, recipe, schedule)
+        case "autograd":
+            return AutogradEngine(model, recipe, schedule)
+        case "modules":
+            return ModulesEngine(model, recipe, schedule)
+        case "torch":
+            return TorchEngine(model, recipe, schedule, arithmetic)
 
 
 def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:

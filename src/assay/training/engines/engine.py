@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from assay.data.batches import Batch
-from assay.records import Array, StepRecord
+from assay.records import Array, EpochRecord, StepRecord
 
 
 class Engine(Protocol):
@@ -31,16 +31,20 @@ class Engine(Protocol):
         """How many of them training does change."""
         ...
 
-    def steps(self, batches: Iterable[Batch]) -> Iterator[StepRecord]:
+    def steps(self, batches: Iterable[Batch], *, first_step: int = 0) -> Iterator[StepRecord]:
         """Take one optimizer step per batch and yield a record of it; nothing happens ahead of the caller.
 
         A loss that is not finite ends the steps: its record is yielded, with a gradient norm of NaN, and the weights
-        stay as they were when they gave that loss.
+        stay as they were when they gave that loss. Steps are counted from ``first_step``.
         """
         ...
 
+    def observe(self, record: EpochRecord) -> None:
+        """Take in what was measured after an epoch: a rate may depend on it."""
+        ...
+
     def scores(self, x_B: Tensor) -> Tensor:
-        """Logits (B, K) in evaluation mode, without gradients."""
+        """Logits (B, K) in evaluation mode, without gradients, by the weights that `weights` gives."""
         ...
 
     def weight_norm(self) -> float:
@@ -49,4 +53,8 @@ class Engine(Protocol):
 
     def weights(self) -> Mapping[str, Array]:
         """Copies of all parameters and running statistics, by name: what ``weights.safetensors`` keeps."""
+        ...
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        """Evaluate with these, which `weights` gave; training does not go on from there."""
         ...

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from assay.data.batches import Batch
 from assay.recipe.schema import Recipe
-from assay.records import Array, StepRecord
+from assay.records import Array, EpochRecord, StepRecord
 from assay.training.engines.with_torch import array_of
 from assay.training.loop import count_correct, global_norm
 from assay.training.schedules import Schedule
@@ -50,8 +50,8 @@ class _OneHiddenLayer(ABC):
     def trainable_parameters(self) -> int:
         return self.parameters
 
-    def steps(self, batches: Iterable[Batch]) -> Iterator[StepRecord]:
-        for step, (x_B, y_B) in enumerate(batches):
+    def steps(self, batches: Iterable[Batch], *, first_step: int = 0) -> Iterator[StepRecord]:
+        for step, (x_B, y_B) in enumerate(batches, start=first_step):
             rate = self._schedule(step)
             logits_BK = self.logits(x_B)
             loss = functional.cross_entropy(logits_BK, y_B)
@@ -68,6 +68,9 @@ class _OneHiddenLayer(ABC):
             if not math.isfinite(reported):
                 return
 
+    def observe(self, record: EpochRecord) -> None:
+        self._schedule.observe(record)
+
     def scores(self, x_B: Tensor) -> Tensor:
         with torch.inference_mode():
             return self.logits(x_B)
@@ -77,6 +80,11 @@ class _OneHiddenLayer(ABC):
 
     def weights(self) -> Mapping[str, Array]:
         return {name: array_of(parameter) for name, parameter in self.named_parameters().items()}
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.named_parameters().items():
+                parameter.copy_(torch.from_numpy(weights[name]))
 
 
 class AutogradEngine(_OneHiddenLayer):

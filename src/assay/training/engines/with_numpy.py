@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from assay.data.batches import Batch
 from assay.errors import InvalidValueError
 from assay.recipe.schema import Recipe
-from assay.records import Array, StepRecord
+from assay.records import Array, EpochRecord, StepRecord
 from assay.scratch.in_parallel import threads
 from assay.scratch.losses import SoftmaxCrossEntropy
 from assay.scratch.optimizers import build_optimizer
@@ -45,7 +45,7 @@ class NumpyEngine:
     def trainable_parameters(self) -> int:
         return self.parameters
 
-    def steps(self, batches: Iterable[Batch]) -> Iterator[StepRecord]:
+    def steps(self, batches: Iterable[Batch], *, first_step: int = 0) -> Iterator[StepRecord]:
         loss = self._recipe.loss
         return train(
             self.network,
@@ -56,7 +56,11 @@ class NumpyEngine:
             l1=loss.l1,
             l2=loss.l2,
             thread_count=self._recipe.train.threads,
+            first_step=first_step,
         )
+
+    def observe(self, record: EpochRecord) -> None:
+        self._schedule.observe(record)
 
     def scores(self, x_B: Tensor) -> Tensor:
         with threads(self._recipe.train.threads), np.errstate(over="ignore", invalid="ignore"):
@@ -68,3 +72,9 @@ class NumpyEngine:
     def weights(self) -> Mapping[str, Array]:
         values = {name: parameter.value.copy() for name, parameter in self.network.parameters.items()}
         return values | self.network.statistics
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        statistics = self.network.statistics
+        for name, value in weights.items():
+            kept = self.network.parameters[name].value if name in self.network.parameters else statistics[name]
+            kept[...] = value

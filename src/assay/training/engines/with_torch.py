@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from assay.data.batches import Batch
 from assay.recipe.schema import Recipe
-from assay.records import Array, StepRecord
-from assay.training.evaluate import Scores
+from assay.records import Array, EpochRecord, StepRecord
+from assay.training.arithmetic import Arithmetic
+from assay.training.averaging import build_average
 from assay.training.loop import global_norm, train
-from assay.training.losses import cross_entropy
+from assay.training.losses import build_loss
 from assay.training.optimizers import build_optimizer
 from assay.training.penalties import Penalty
 from assay.training.schedules import Schedule
@@ -21,11 +22,13 @@ from assay.training.schedules import Schedule
 class TorchEngine:
     """A torch module with its optimizer; see `assay.training.loop` for what a step is."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule, arithmetic: Arithmetic) -> None:
         self.model = model
         self._recipe = recipe
         self._schedule = schedule
+        self._arithmetic = arithmetic
         self._optimizer = build_optimizer(recipe.optimizer, model)
+        self._average = build_average(recipe.averaging, model)
 
     @property
     def parameters(self) -> int:
@@ -35,38 +38,44 @@ class TorchEngine:
     def trainable_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
-    def steps(self, batches: Iterable[Batch]) -> Iterator[StepRecord]:
-        loss = self._recipe.loss
-        return train(
+    def steps(self, batches: Iterable[Batch], *, first_step: int = 0) -> Iterator[StepRecord]:
+        loss, train_section = self._recipe.loss, self._recipe.train
+        for record in train(
             self.model,
             batches,
             self._optimizer,
             self._schedule,
-            cross_entropy(loss),
+            build_loss(loss),
             Penalty(self.model, l1=loss.l1, l2=loss.l2),
-        )
+            self._arithmetic,
+            clip_norm=train_section.clip_norm,
+            first_step=first_step,
+        ):
+            self._average.after_step()
+            yield record
+
+    def observe(self, record: EpochRecord) -> None:
+        self._schedule.observe(record)
 
     def scores(self, x_B: Tensor) -> Tensor:
-        return scores_of(self.model)(x_B)
+        return scores_of(self._average.model, self._arithmetic, x_B)
 
     def weight_norm(self) -> float:
-        return global_norm([parameter.detach() for parameter in self.model.parameters()])
+        return global_norm([parameter.detach() for parameter in self._average.model.parameters()])
 
     def weights(self) -> Mapping[str, Array]:
-        return {name: array_of(tensor) for name, tensor in self.model.state_dict().items()}
+        return {name: array_of(tensor) for name, tensor in self._average.model.state_dict().items()}
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        self._average.model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
 
 
-def scores_of(model: nn.Module) -> Scores:
+def scores_of(model: nn.Module, arithmetic: Arithmetic, x_B: Tensor) -> Tensor:
     """What a module gives in evaluation mode, in which it is left."""
-
-    def scores(x_B: Tensor) -> Tensor:
-        if model.training:
-            model.eval()
-        with torch.inference_mode():
-            logits_BK: Tensor = model(x_B)
-        return logits_BK
-
-    return scores
+    if model.training:
+        model.eval()
+    with torch.inference_mode():
+        return arithmetic.scores(model, x_B)
 
 
 def array_of(tensor: Tensor) -> Array:

@@ -1,0 +1,33 @@
+"""Smaller images in the first part of training, which cost less (Howard 2018; Touvron et al. 2019, arXiv:1906.06423).
+
+Shape key: B images in a batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional
+
+from assay.recipe.schema import SmallerImages
+
+
+def side_at(parts: Sequence[SmallerImages], epoch: int) -> int | None:
+    """The shorter side of training images in an epoch, counted from 1; None where they keep their size."""
+    until = 0
+    for part in parts:
+        until += part.epochs
+        if epoch <= until:
+            return part.side
+    return None
+
+
+def scaled_down(x_BCHW: Tensor, side: int) -> Tensor:
+    """Images whose shorter side is ``side``, by antialiased bilinear interpolation; smaller ones stay as they are."""
+    height, width = x_BCHW.shape[2:]
+    shorter = min(height, width)
+    if shorter <= side:
+        return x_BCHW
+    size = (round(height * side / shorter), round(width * side / shorter))
+    return functional.interpolate(x_BCHW, size=size, mode="bilinear", antialias=True, align_corners=False)
