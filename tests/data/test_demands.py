@@ -65,6 +65,13 @@ def test_digits_are_checked_too():
         check_demands([recipe({"source": "digits"}, augment={"crop_padding": 8, "crop_fill": "reflect"})])
 
 
+def test_grey_images_cannot_be_normalised_as_imagenets(tmp_path):
+    data = {**folder_of(tmp_path, a=5, b=5), "normalize": "imagenet"}
+    check_demands([recipe({**data, "color": "rgb"})])
+    with pytest.raises(InvalidValueError, match=r"^data\.normalize imagenet needs images of three channels.* 1 × "):
+        check_demands([recipe({**data, "color": "rgb"}), recipe({**data, "color": "grey"})])
+
+
 def test_test_images_too_small_to_be_shifted_are_found(tmp_path):
     data = folder_of(tmp_path, a=5, b=5)
     check_demands([recipe(data, evaluate={"shift": 4})])

@@ -347,3 +347,31 @@ def test_every_kind_trains_and_its_remarks_reach_the_run(kind):
     hidden_NH = np.maximum(x_ND @ run.weights["linear1.weight"].T + run.weights["linear1.bias"], 0)
     logits_NC = hidden_NH @ run.weights["output.weight"].T + run.weights["output.bias"]
     assert (logits_NC.argmax(axis=1) == test.predicted_N()).mean() > 0.99
+
+
+# --- given, not fitted ------------------------------------------------------------------------------------------------
+
+
+def test_imagenet_takes_the_published_numbers_and_none_of_the_data(tmp_path):
+    images_NCHW = correlated_images(shape=(3, 4, 4))
+    preprocessing = fit(images_NCHW, everything(images_NCHW), "imagenet", 1e-3)
+    assert preprocessing.facts == fit(255 - images_NCHW, np.arange(3), "imagenet", 1e-3).facts
+    x_NCHW = apply(preprocessing, images_NCHW, np.float64)
+    red, green, blue = (images_NCHW[:, channel] / 255 for channel in range(3))
+    expected_NCHW = np.stack([(red - 0.485) / 0.229, (green - 0.456) / 0.224, (blue - 0.406) / 0.225], axis=1)
+    np.testing.assert_allclose(x_NCHW, expected_NCHW, rtol=1e-12, atol=1e-12)
+    on_device = Normalizer(preprocessing, dtype=torch.float64, device=CPU)(torch.from_numpy(images_NCHW))
+    np.testing.assert_allclose(on_device.numpy(), expected_NCHW, rtol=1e-12, atol=1e-12)
+    assert preprocessing.facts["mean"] == [0.485, 0.456, 0.406]
+    assert preprocessing.facts["constant"] == preprocessing.facts["remarks"] == []
+
+
+@pytest.mark.parametrize(("shape", "said"), [((1, 8, 8), "1 × 8 × 8"), ((4, 2, 2), "4 × 2 × 2"), ((3,), "3")])
+def test_imagenet_needs_three_channels(shape, said):
+    inputs = np.zeros((5, *shape), dtype=np.uint8 if len(shape) == 3 else np.float32)
+    with pytest.raises(InvalidValueError) as caught:
+        fit(inputs, everything(inputs), "imagenet", 1e-3)
+    assert str(caught.value) == (
+        f"data.normalize imagenet needs images of three channels, red, green and blue, got inputs of shape {said}.\n"
+        "  Set data.color to rgb where the source knows it, or choose data.normalize channel."
+    )

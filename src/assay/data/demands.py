@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from assay.data.load import origin, source_of
-from assay.data.normalize import check_can_be_whitened
+from assay.data.normalize import check_can_be_normalised
 from assay.data.source import Examples, checked
 from assay.data.splits import make_splits
 from assay.errors import InvalidValueError
@@ -18,7 +18,8 @@ def check_demands(recipes: Iterable[Recipe]) -> None:
     Circles, which are computed, and classes of the user's own are left to the runs.
 
     Raises:
-        InvalidValueError: images are too small for how they are to be augmented, or shifted.
+        InvalidValueError: images are too small for how they are to be augmented, or shifted, or have other channels
+            than they are to be normalised by.
         DataError: the data are damaged, unfit, too large to be whitened, or cannot be split as asked.
     """
     by_origin: dict[str, list[Recipe]] = {}
@@ -31,7 +32,7 @@ def check_demands(recipes: Iterable[Recipe]) -> None:
         for recipe in together:
             check_augment(recipe, examples)
             check_shift(recipe, examples)
-            check_can_be_whitened(recipe.data.normalize, examples.input_shape)
+            check_can_be_normalised(recipe.data.normalize, examples.input_shape)
         for validation, fraction in {(recipe.data.validation, recipe.data.fraction) for recipe in together}:
             # Whether it can be done is a matter of counts: what holds for one seed holds for all.
             make_splits(examples, validation=validation, fraction=fraction, seed=0)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from assay.data.moments import Covariance, Moments, channel_moments, covariance, parts_of, pixel_moments
-from assay.errors import DataError, ShapeError
+from assay.errors import DataError, InvalidValueError, ShapeError
 from assay.recipe.schema import Normalize
 from assay.records import Array
 
@@ -27,6 +27,10 @@ Floats = NDArray[np.float64]
 
 WHITENED_AT_MOST = 4_096
 """Values of an input, 64 × 64 in three colours, up to which it can be whitened."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Of red, green and blue, 0 to 1: what torchvision publishes with its weights, and who publishes others mostly uses."""
 
 _IN_FACTS = 64
 """Numbers of one kind that may stand in the facts; more go to the arrays."""
@@ -94,7 +98,9 @@ def fit(inputs: Array, train_N: NDArray[np.int64], kind: Normalize, epsilon: flo
 
     Raises:
         DataError: an input has too many values to be whitened.
+        InvalidValueError: inputs are to be normalised as ImageNet's, and are no colour images.
     """
+    check_can_be_normalised(kind, inputs.shape[1:])
     image = inputs.dtype == np.uint8
     shape = tuple(int(size) for size in inputs.shape[1:])
     divide_by = 255.0 if image else 1.0
@@ -109,6 +115,8 @@ def fit(inputs: Array, train_N: NDArray[np.int64], kind: Normalize, epsilon: flo
     }
     if kind in ("pca", "zca"):
         return _whitened(facts, inputs, train_N, epsilon)
+    if kind == "imagenet":
+        return _with_values(facts, {"mean": np.array(IMAGENET_MEAN), "deviation": np.array(IMAGENET_DEVIATION)})
     zero_C, one_C = np.zeros(shape[0]), np.ones(shape[0])
     if kind == "none":
         return _with_values(facts, {"mean": zero_C, "deviation": one_C})
@@ -172,7 +180,6 @@ def _with_values(facts: dict[str, Any], values: Mapping[str, Array]) -> Preproce
 
 def _whitened(facts: dict[str, Any], inputs: Array, train_N: NDArray[np.int64], epsilon: float) -> Preprocessing:
     values = inputs[0].size
-    check_can_be_whitened(facts["normalize"], facts["shape"])
     # As many examples as values at once: their products then cost far more than merging them with the rest.
     found = covariance(parts_of(inputs, train_N, values * max(values, 1024)))
     divide_by = facts["divide_by"]
@@ -189,12 +196,20 @@ def _whitened(facts: dict[str, Any], inputs: Array, train_N: NDArray[np.int64], 
     return Preprocessing(facts=prepared.facts, arrays={**prepared.arrays, "whitening": whitening_DD})
 
 
-def check_can_be_whitened(kind: Normalize, shape: Sequence[int]) -> None:
-    """Whether inputs of this shape are small enough for this kind of normalisation.
+def check_can_be_normalised(kind: Normalize, shape: Sequence[int]) -> None:
+    """Whether inputs of this shape suit this kind of normalisation.
 
     Raises:
         DataError: they are to be whitened and have more than `WHITENED_AT_MOST` values.
+        InvalidValueError: they are to be normalised as ImageNet's, and are no images of three channels.
     """
+    if kind == "imagenet" and (len(shape) != 3 or shape[0] != len(IMAGENET_MEAN)):
+        raise InvalidValueError(
+            ("data", "normalize"),
+            "imagenet needs images of three channels, red, green and blue, got inputs of shape "
+            f"{' × '.join(map(str, shape))}.",
+            "Set data.color to rgb where the source knows it, or choose data.normalize channel.",
+        )
     values = math.prod(shape)
     if kind not in ("pca", "zca") or values <= WHITENED_AT_MOST:
         return

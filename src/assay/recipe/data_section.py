@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from assay.recipe.section import DottedPath, Options, Place, Section, variant_of
 
-Normalize = Literal["none", "channel", "pixel", "standard", "pca", "zca"]
+Normalize = Literal["none", "channel", "pixel", "standard", "pca", "zca", "imagenet"]
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -35,7 +35,8 @@ class _Data(Section):
     normalize: Normalize = "channel"
     """Fitted on training examples. ``none``: pixels / 255, and points as they are; ``channel``: zero mean and unit
     deviation per channel (or feature); ``pixel``: the mean image subtracted; ``standard``: zero mean and unit deviation
-    per pixel; ``pca``, ``zca``: whitened."""
+    per pixel; ``pca``, ``zca``: whitened. Not fitted but given is ``imagenet``: ImageNet's mean and deviation per
+    channel, which most published weights of colour images were trained with."""
     whitening_epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
     """For ``pca`` and ``zca``: added to each variance before its root divides; pixels are scaled to 0–1."""
 
