@@ -310,6 +310,9 @@ def make_executor(study: Study, settings: Settings) -> Executor:
 def warm_up() -> None:
     """Import what every trial needs, so that the first one of a worker is as quick as the rest."""
     import assay.training.run  # noqa: F401
+    from assay.training.memory import keep_freed_memory
+
+    keep_freed_memory()
 
 
 def jobs_for(study: Study, asked: int | None) -> int:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from assay.errors import InvalidValueError, ShapeError, shown
+from assay.models.fast_cifar import FastCifar
 from assay.models.initialise import initialise
 from assay.models.lenet5 import LeNet5
 from assay.models.mlp import Mlp
-from assay.recipe.schema import DefaultInit, Init, LeNet5Model, MlpModel, Model, UserModel
+from assay.recipe.schema import DefaultInit, FastCifarModel, Init, LeNet5Model, MlpModel, Model, UserModel
 from assay.recipe.streams import stream_key
 from assay.recipe.user_code import resolve_class
 
@@ -46,6 +47,12 @@ def build_model(model: Model, init: Init, *, seed: int, input_shape: tuple[int, 
             network = _own_network(model, input_shape, classes, seed)
         initialise(network, init, seed=seed, activation=model.activation)
         return network
+    if isinstance(model, FastCifarModel):
+        with torch.random.fork_rng(devices=[]):
+            fast = FastCifar(model, input_shape=input_shape, classes=classes)
+        initialise(fast, init, seed=seed, activation=model.activation)
+        fast.start_as_identity()
+        return fast
     if not isinstance(model, UserModel):
         raise InvalidValueError(
             ("model", "name"),

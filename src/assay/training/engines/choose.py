@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
 from assay.data.batches import batch_bounds
 from assay.errors import InvalidValueError
 from assay.models.build import build_model
-from assay.recipe.schema import Recipe
+from assay.models.fast_cifar import WHITENED_IMAGES, FastCifar
+from assay.recipe.schema import FastCifarModel, Recipe
 from assay.training.arithmetic import Arithmetic
 from assay.training.engines.engine import Engine
 from assay.training.engines.one_hidden_layer import AutogradEngine, ModulesEngine
@@ -28,6 +30,9 @@ def build_engine(recipe: Recipe, data: PreparedData, device: torch.device) -> En
     model = build_model(
         recipe.model, recipe.init, seed=recipe.seed, input_shape=data.input_shape, classes=len(data.classes)
     )
+    if isinstance(model, FastCifar) and isinstance(recipe.model, FastCifarModel) and recipe.model.whitening:
+        train_data = data.splits["train"]
+        model.whiten_patches_of(train_data.inputs(np.arange(min(len(train_data), WHITENED_IMAGES))).cpu())
     _refuse_batches_of_one(recipe, model)
     arithmetic = Arithmetic(recipe.train, device)
     arithmetic.prepared(model)
