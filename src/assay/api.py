@@ -17,6 +17,7 @@ from assay.data.in_parallel import available_cores
 from assay.data.places import use_data_folder
 from assay.errors import AssayError, InputError, InvalidValueError, RunFailedError, did_you_mean, shown
 from assay.recipe.fingerprint import fingerprint
+from assay.recipe.hardware import settled
 from assay.recipe.overrides import apply_profile, set_values, take_profiles
 from assay.recipe.reading import Document, read_document
 from assay.recipe.schema import Recipe
@@ -194,7 +195,7 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
         use_data_folder(chosen.data_dir)  # a recipe's name below asks for its data
     if isinstance(study, Recipe):
         _forget_fingerprints()
-        study = single_run(study, "run-" + fingerprint_of(study)[:8])
+        study = single_run(study, "run-" + fingerprint_of(study, chosen.device)[:8])
     if not isinstance(study, Study):
         raise InputError(f"run needs a Study or a Recipe, got {shown(study)}. Read a file with assay.load(path).")
     for event in start(study, chosen):
@@ -213,12 +214,13 @@ def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
         check_path(path)
     keep_study(study, store)
     factory = functools.partial(make_executor, study, settings)
+    name_run = functools.partial(fingerprint_of, device=settings.device)
     with contextlib.closing(
-        conduct(study, fingerprint=fingerprint_of, store=store, executor=factory, fail_fast=settings.fail_fast)
+        conduct(study, fingerprint=name_run, store=store, executor=factory, fail_fast=settings.fail_fast)
     ) as events:
         for event in events:
             if isinstance(event, LookStarted):  # before its runs, so that an interrupted study has a report
-                keep_fingerprints(study, fingerprints_of(study, event.seeds), store)
+                keep_fingerprints(study, fingerprints_of(study, event.seeds, settings.device), store)
                 if event.missing:
                     yield from _reading_ahead(study)
             yield event
@@ -241,16 +243,20 @@ def study_user_paths(study: Study) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for arm in study.arms for path in user_paths(arm.recipe)))
 
 
-def fingerprints_of(study: Study, seeds: int) -> dict[str, dict[int, str]]:
+def fingerprints_of(study: Study, seeds: int, device: str = "auto") -> dict[str, dict[int, str]]:
     """The fingerprint of each arm's first ``seeds`` runs, by arm and seed."""
     return {
-        arm.name: {recipe.seed: fingerprint_of(recipe) for recipe in map(arm.recipe_at, range(seeds))}
+        arm.name: {recipe.seed: fingerprint_of(recipe, device) for recipe in map(arm.recipe_at, range(seeds))}
         for arm in study.arms
     }
 
 
-def fingerprint_of(recipe: Recipe) -> str:
-    """The fingerprint of a recipe: of its keys, its data set, and the user's own classes in it."""
+def fingerprint_of(recipe: Recipe, device: str = "auto") -> str:
+    """The fingerprint of a recipe: of its keys, its data set, and the user's own classes in it.
+
+    The device matters to ``train.precision: auto`` alone, which is settled by what it can do.
+    """
+    recipe = settled(recipe, device)
     return fingerprint(recipe, _data_fingerprint(recipe.data.model_dump_json()), _sources(recipe))
 
 
@@ -284,6 +290,7 @@ def run_trial(recipe: Recipe, *, device: str) -> Run:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    recipe = settled(recipe, device)
     # A worker trains many runs. One whose data have changed since the study began gets another name than was asked for,
     # and so is refused, rather than kept as what it is not.
     name = fingerprint(recipe, _data_fingerprint_now(recipe.data.model_dump_json()), _sources(recipe))
