@@ -1,4 +1,5 @@
 import itertools
+import json
 import math
 
 import numpy as np
@@ -10,7 +11,9 @@ from pydantic import TypeAdapter
 from torch.optim import lr_scheduler
 
 from assay.errors import InvalidValueError
-from assay.recipe.schema import Schedule
+from assay.recipe.schema import Recipe, Schedule
+from assay.records import EpochRecord
+from assay.training.run import run_recipe
 from assay.training.schedules import build_schedule, factor, warmup_steps
 
 parse = TypeAdapter(Schedule).validate_python
@@ -193,9 +196,117 @@ def test_the_rate_is_the_factor_times_that_of_the_optimizer():
     assert [schedule(step) for step in (0, 5)] == pytest.approx([0.4, 0.2])
 
 
+def test_without_epochs_there_is_no_warm_up_to_refuse():
+    assert callable(build_schedule(parse({"name": "cosine"}), lr=0.1, epochs=0, steps_per_epoch=7))
+
+
 def test_a_warm_up_as_long_as_training_is_refused():
     with pytest.raises(InvalidValueError) as caught:
         build_schedule(parse({"name": "cosine", "warmup_epochs": 5.0}), lr=0.1, epochs=5, steps_per_epoch=7)
     assert str(caught.value) == (
         "schedule.warmup_epochs must leave part of train.epochs (5) to the schedule itself, got 5."
     )
+
+
+# --- the plateau -----------------------------------------------------------------------------------------------------
+
+
+def measured(epoch: int, *, steps_per_epoch: int = 2, **values: float | None) -> EpochRecord:
+    blank = dict.fromkeys(EpochRecord.__dataclass_fields__)
+    return EpochRecord(**{**blank, "epoch": epoch, "step": epoch * steps_per_epoch - 1, **values})
+
+
+def plateau(**section):
+    return build_schedule(parse({"name": "plateau", **section}), lr=0.8, epochs=100, steps_per_epoch=2)
+
+
+def rates_after(schedule, losses, *, first_epoch=1, name="val_loss"):
+    """The rate of the epoch after each measurement."""
+    found = []
+    for epoch, loss in enumerate(losses, start=first_epoch):
+        schedule.observe(measured(epoch, **{name: loss}))
+        found.append(schedule(2 * epoch))
+    return found
+
+
+def test_the_rate_falls_each_time_nothing_has_improved_for_as_long_as_patience_says():
+    schedule = plateau(factor=0.5, patience=2, min_improvement=0.1, lowest=0.2)
+    assert schedule(0) == 0.8
+    #         best  best  no    no: ½  no    best  None  no    no: ½ no    no: lowest
+    losses = [1.00, 0.85, 0.80, 0.76, 0.86, 0.70, None, 0.65, 0.71, 0.90, 0.90, 0.90, 0.90]
+    expected = [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.4, 0.4, 0.2, 0.2, 0.16, 0.16, 0.16]
+    assert rates_after(schedule, losses) == pytest.approx(expected)
+
+
+def test_an_accuracy_that_is_watched_is_to_rise():
+    schedule = plateau(watch="val_accuracy", factor=0.1, patience=1, min_improvement=0.0)
+    accuracies = [0.5, 0.6, 0.6, 0.7]
+    assert rates_after(schedule, accuracies, name="val_accuracy") == pytest.approx([0.8, 0.8, 0.08, 0.08])
+
+
+def test_epochs_that_end_while_warming_up_do_not_count():
+    schedule = plateau(factor=0.5, patience=1, warmup_epochs=2.0)
+    assert [schedule(step) for step in range(5)] == pytest.approx([0.16, 0.32, 0.48, 0.64, 0.8])
+    # The best of all, and a worse one, both within the warm-up; then the first that counts, and a worse one.
+    assert rates_after(schedule, [0.1, 0.5, 0.4, 0.45]) == pytest.approx([0.48, 0.8, 0.8, 0.4])
+
+
+@given(
+    losses=st.lists(st.floats(0.0, 3.0), min_size=1, max_size=40),
+    section=st.fixed_dictionaries(
+        {
+            "factor": st.floats(0.05, 0.95),
+            "patience": st.integers(1, 4),
+            "min_improvement": st.sampled_from([0.0, 1e-4, 0.3]),
+            "lowest": st.sampled_from([0.0, 0.01, 0.5]),
+            "watch": st.sampled_from(["val_loss", "val_accuracy"]),
+        }
+    ),
+)
+@settings(deadline=None)
+def test_a_plateau_is_torchs_reduce_lr_on_plateau_whose_patience_counts_one_less(losses, section):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.8)
+    theirs = lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="min" if section["watch"] == "val_loss" else "max", factor=section["factor"],
+        patience=section["patience"] - 1, threshold=section["min_improvement"], threshold_mode="abs",
+        min_lr=0.8 * section["lowest"], eps=0.0,
+    )  # fmt: skip
+    expected = []
+    for loss in losses:
+        theirs.step(loss)
+        expected.append(optimizer.param_groups[0]["lr"])
+    np.testing.assert_allclose(rates_after(plateau(**section), losses, name=section["watch"]), expected, rtol=1e-12)
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0.0, 3.0)), min_size=2, max_size=20), st.data())
+def test_a_restored_plateau_goes_on_as_if_it_had_never_stopped(losses, data):
+    stop = data.draw(st.integers(0, len(losses) - 1))
+    whole, first, second = (plateau(factor=0.5, patience=2) for _ in range(3))
+    expected = rates_after(whole, losses)
+    rates_after(first, losses[:stop])
+    state = first.state()
+    second.restore(type(state)(facts=json.loads(json.dumps(state.facts))))
+    assert rates_after(second, losses[stop:], first_epoch=stop + 1) == expected[stop:]
+
+
+@pytest.mark.parametrize("engine", ["torch", "numpy"])
+def test_a_run_lowers_its_rate_on_a_plateau(engine):
+    recipe = Recipe.model_validate(
+        {
+            "data": {"source": "digits"},
+            "model": {"name": "mlp", "widths": [16]},
+            "optimizer": {"name": "sgd", "lr": 0.4},
+            "schedule": {"name": "plateau", "patience": 1, "factor": 0.5, "min_improvement": 0.2},
+            "train": {"epochs": 5, "batch_size": 100, "engine": engine},
+        }
+    )
+    history = run_recipe(recipe, fingerprint="f00d").history
+    expected, rate, best = [], 0.4, math.inf
+    for record in history:
+        expected.append(rate)
+        if record.val_loss < best - 0.2:
+            best = record.val_loss
+        else:
+            rate *= 0.5
+    assert [record.lr for record in history] == pytest.approx(expected)
+    assert history[-1].lr < 0.4

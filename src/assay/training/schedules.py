@@ -1,4 +1,5 @@
-"""Learning rates over training: pure functions from the step to a factor on the optimizer's rate.
+"""Learning rates over training: pure functions from the step to a factor on the optimizer's rate, but for the one that
+waits for a plateau, which depends on what is measured.
 
 After the warm-up a schedule is a function of the progress u = t/T, for step t of the T steps left; its end value is
 that at u = 1, where a step after the last one would be. So no step is spent at an end value of 0. Cosine: Loshchilov
@@ -61,6 +62,48 @@ class FixedSchedule:
         pass
 
 
+class PlateauRate:
+    """A rate that is lowered when what is watched has stopped improving.
+
+    Each time it has not improved, by more than ``min_improvement``, in so many measurements since it last did or since
+    the rate was last lowered, the rate is multiplied by ``factor``, but never below ``lowest`` times what it was.
+    Epochs without a measurement, and those that end during the warm-up, do not count at all.
+    """
+
+    def __init__(self, section: PlateauSchedule, rate: Callable[[int], float], *, warmup: int) -> None:
+        """Args: the section; the rate at a step if it were never lowered; steps of the warm-up."""
+        self._section = section
+        self._rate = rate
+        self._warmup = warmup
+        self._lowered_to = 1.0
+        self._best: float | None = None
+        self._waited = 0
+
+    def __call__(self, step: int) -> float:
+        return self._rate(step) * self._lowered_to
+
+    def observe(self, record: EpochRecord) -> None:
+        section = self._section
+        value: float | None = getattr(record, section.watch)
+        if value is None or record.step < self._warmup:
+            return
+        good = value if section.watch == "val_accuracy" else -value
+        if self._best is None or good > self._best + section.min_improvement:
+            self._best, self._waited = good, 0
+            return
+        self._waited += 1
+        if self._waited >= section.patience:
+            self._lowered_to = max(section.lowest, self._lowered_to * section.factor)
+            self._waited = 0
+
+    def state(self) -> State:
+        return State(facts={"lowered_to": self._lowered_to, "best": self._best, "waited": self._waited})
+
+    def restore(self, state: State) -> None:
+        self._lowered_to, self._best = state.facts["lowered_to"], state.facts["best"]
+        self._waited = state.facts["waited"]
+
+
 _ROUNDING = 1e-9
 """Of a period: keeps a drop due at step 7 there, though 0.07 epochs of 100 steps come out as 7.000000000000001."""
 
@@ -72,12 +115,17 @@ def build_schedule(section: ScheduleSection, *, lr: float, epochs: int, steps_pe
         InvalidValueError: the warm-up leaves no step for the schedule itself.
     """
     total = epochs * steps_per_epoch
-    if not isinstance(section, OneCycleSchedule) and warmup_steps(section, steps_per_epoch) >= total:
+    warmup = warmup_steps(section, steps_per_epoch)
+    if warmup and warmup >= total and not isinstance(section, OneCycleSchedule):
         raise InvalidValueError(
             ("schedule", "warmup_epochs"),
             f"must leave part of train.epochs ({epochs}) to the schedule itself, got {section.warmup_epochs:g}.",
         )
-    return FixedSchedule(lambda step: lr * factor(section, step, total=total, steps_per_epoch=steps_per_epoch))
+
+    def rate(step: int) -> float:
+        return lr * factor(section, step, total=total, steps_per_epoch=steps_per_epoch)
+
+    return PlateauRate(section, rate, warmup=warmup) if isinstance(section, PlateauSchedule) else FixedSchedule(rate)
 
 
 def warmup_steps(section: ScheduleSection, steps_per_epoch: int) -> int:
@@ -89,7 +137,7 @@ def factor(section: ScheduleSection, step: int, *, total: int, steps_per_epoch: 
     """What the optimizer's rate is multiplied with at ``step`` of ``total``: between 0 and 1.
 
     During a warm-up of w steps it is (step + 1)/(w + 1) (Goyal et al. 2017, arXiv:1706.02677, section 2.2), so that the
-    schedule's first step is the first at the full rate.
+    schedule's first step is the first at the full rate. That of a plateau is as if it never came.
     """
     warmup = warmup_steps(section, steps_per_epoch)
     if step < warmup:
@@ -97,7 +145,7 @@ def factor(section: ScheduleSection, step: int, *, total: int, steps_per_epoch: 
     since = step - warmup
     progress = since / (total - warmup)
     match section:
-        case ConstantSchedule():
+        case ConstantSchedule() | PlateauSchedule():
             return 1.0
         case StepSchedule():
             return float(section.factor ** math.floor(since / (section.every * steps_per_epoch) + _ROUNDING))
@@ -111,8 +159,6 @@ def factor(section: ScheduleSection, step: int, *, total: int, steps_per_epoch: 
             if progress < section.peak:
                 return half_cosine(section.start, 1.0, progress / section.peak)
             return half_cosine(1.0, section.end, (progress - section.peak) / (1.0 - section.peak))
-        case PlateauSchedule():
-            raise NotImplementedError
 
 
 def half_cosine(first: float, last: float, progress: float) -> float:

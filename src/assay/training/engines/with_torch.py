@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
@@ -51,7 +52,8 @@ class TorchEngine:
             clip_norm=train_section.clip_norm,
             first_step=first_step,
         ):
-            self._average.after_step()
+            if math.isfinite(record.loss):
+                self._average.after_step()
             yield record
 
     def observe(self, record: EpochRecord) -> None:
