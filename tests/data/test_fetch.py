@@ -7,15 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from official_files import CIFAR10_FILES, archived_release, cifar_records, idx, loose_release, packed
+from serving import serving
 
 from assay.data import fetch as fetching
 from assay.data.fetch import fetch, fetch_release, fetchable, place_of
@@ -35,49 +33,6 @@ LOOSE_CONTENTS = {
         (split, kind) for split in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
     )
 }
-
-
-@contextmanager
-def serving(contents, pause=0.0):
-    """Serve contents by path; yields the address and the list of paths asked for. What is a number is a status.
-
-    With a pause, content trickles in ten pieces, each after the pause; of a tuple only half is sent.
-    """
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            found = contents.get(self.path, 404)
-            if isinstance(found, int):
-                self.send_error(found)
-                return
-            content, cut = (found[0], True) if isinstance(found, tuple) else (found, False)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            content = content[: len(content) // 2] if cut else content
-            size = len(content) // 10 + 1
-            for start in range(0, len(content), size):
-                time.sleep(pause)
-                try:
-                    self.wfile.write(content[start : start + size])
-                except OSError:
-                    return
-
-        def log_message(self, *words):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +175,7 @@ def test_no_server_is_no_connection(base, monkeypatch):
 
 
 def test_a_silent_server_is_given_up(base, monkeypatch):
-    monkeypatch.setattr(fetching, "_SECONDS_OF_SILENCE", 0.2)
+    monkeypatch.setattr(fetching, "SECONDS_OF_SILENCE", 0.2)
     with serving({PATH: ARCHIVE}, pause=1.0) as (address, _):
         monkeypatch.setenv("ASSAY_MIRROR", address)
         with pytest.raises(DataError, match=r"the server was silent for 0\.2 seconds\."):

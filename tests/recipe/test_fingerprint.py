@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,44 @@ def test_a_change_of_numerics_starts_anew(monkeypatch):
 def test_it_is_the_same_on_every_machine():
     # Pinned: a stored run must be found again by later versions. If this fails, old stores are lost to their owners.
     assert name({}) == "10177597c5177aec93c90047b5983400"
+
+
+OLD_RECIPES = {
+    "b9308b3b673a7792c056d950741f2fef": {
+        "data": {"source": "folder", "root": "scenes", "size": 64, "color": "grey"},
+        "augment": {"horizontal_flip": 0.5},
+        "model": {"name": "lenet5", "norm": "batch"},
+        "loss": {"l2": 1e-4},
+        "optimizer": {"name": "sgd", "momentum": 0.9},
+        "schedule": {"name": "cosine"},
+        "train": {"epochs": 3, "threads": 2, "keep": "best"},
+        "evaluate": {"shift": 2},
+        "seed": 7,
+    },
+    "250fc118d4c92891509f42e0e525792f": {"data": {"source": "mnist", "root": "/x"}, "model": {"name": "svm"}},
+    "c38e5242159ce240a046a105a46289f0": {
+        "data": {"source": "cifar10", "normalize": "zca"},
+        "model": {"name": "torchvision:resnet18", "small_images": True},
+        "train": {"smaller_first": [{"epochs": 1, "side": 16}]},
+    },
+}
+
+
+@pytest.mark.parametrize("expected", OLD_RECIPES)
+def test_recipes_without_weights_of_before_keep_their_names(expected):
+    assert fingerprint(Recipe.model_validate(OLD_RECIPES[expected]), "d", {"a:B": "h"}) == expected
+
+
+def test_the_content_of_weights_decides_and_not_where_they_lie():
+    def of(weights: str | None, sha256: str | None, **more) -> str:
+        pretrained = {} if weights is None else {"weights": weights}
+        recipe = Recipe.model_validate({**BASE, "pretrained": {**pretrained, **more}})
+        return fingerprint(recipe, "d", {}, weights=sha256)
+
+    assert of("here.pth", "1") == of("/there/other.safetensors", "1")
+    different = [of(None, None), of("here.pth", "1"), of("here.pth", "2"), of("here.pth", "1", partial=True)]
+    assert len(set(different)) == len(different)
+    assert of(None, None) == name({})
 
 
 @given(st.floats(1e-6, 999), st.floats(1e-6, 999))

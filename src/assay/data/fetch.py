@@ -27,7 +27,7 @@ from assay.errors import DataError, did_you_mean, shown
 
 MIRROR_VARIABLE = "ASSAY_MIRROR"
 
-_SECONDS_OF_SILENCE = 30
+SECONDS_OF_SILENCE = 30
 """After so long without a byte a server is given up."""
 _PIECE = 2**17
 
@@ -174,17 +174,17 @@ def _download_all(release: Release, folder: Path, progress: Progress | None) -> 
     for stray in [path for path in folder.iterdir() if path.name not in names]:
         stray.unlink()  # an attempt that was killed
     total, before = sum(download.size for download in release.downloads), 0
-    with _quiet_pooch():
+    with quiet_pooch():
         for download in release.downloads:
             address = _address(release, download)
             bar = _PoochProgress(progress, before, download.size, total) if progress is not None else False
-            get = pooch.HTTPDownloader(progressbar=bar, chunk_size=_PIECE, timeout=_SECONDS_OF_SILENCE)
+            get = pooch.HTTPDownloader(progressbar=bar, chunk_size=_PIECE, timeout=SECONDS_OF_SILENCE)
             try:
                 pooch.retrieve(address, "sha256:" + download.sha256, download.name, folder, downloader=get)
             except requests.RequestException as error:
                 if error.response is not None:
                     error.response.close()  # pooch leaves the connection of a refused request open
-                raise _cannot_fetch(release, folder.parents[1], address, _reason(error)) from error
+                raise _cannot_fetch(release, folder.parents[1], address, reason_of(error)) from error
             except ValueError as error:  # so pooch says that the checksum is another
                 why = f"what came is not the official file: its SHA-256 is not {download.sha256}"
                 raise _cannot_fetch(release, folder.parents[1], address, why) from error
@@ -192,7 +192,7 @@ def _download_all(release: Release, folder: Path, progress: Progress | None) -> 
 
 
 @contextlib.contextmanager
-def _quiet_pooch() -> Iterator[None]:
+def quiet_pooch() -> Iterator[None]:
     """Pooch announces each download on standard error, which is the caller's to write to."""
     import pooch
 
@@ -205,14 +205,15 @@ def _quiet_pooch() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a download failed, as the end of a sentence."""
     import requests
 
     response = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and response is not None:
         return f"the server answered {response.status_code} {response.reason}".strip()
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return f"the server was silent for {_SECONDS_OF_SILENCE} seconds"
+        return f"the server was silent for {SECONDS_OF_SILENCE} seconds"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off"
     if isinstance(error, requests.exceptions.SSLError):
