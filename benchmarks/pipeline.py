@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,9 +89,9 @@ def peer_data() -> ImagesInMemory:
     return ImagesInMemory(images_NHWC, examples.labels_N[train_N].astype(np.int64))
 
 
-def rate(batches: Iterator[object], size: Callable[[object], int], seconds: float) -> float:
-    """Images per second of an iterator of batches, after its first ten."""
-    for _ in range(10):
+def rate(batches: Iterator[Any], size: Callable[[Any], int], seconds: float, *, warm_up: int = 10) -> float:
+    """Images per second of an iterator of batches, after the first ones."""
+    for _ in range(warm_up):
         next(batches)
     images, start = 0, time.perf_counter()
     for batch in batches:
