@@ -20,7 +20,7 @@ from assay.recipe.fingerprint import fingerprint
 from assay.recipe.hardware import settled
 from assay.recipe.overrides import apply_profile, set_values, take_profiles
 from assay.recipe.reading import Document, read_document
-from assay.recipe.schema import Recipe
+from assay.recipe.schema import Model, Pretrained, Recipe
 from assay.recipe.user_code import check_path, look_in, source_hash, user_paths
 from assay.records import Run
 from assay.studies.archive import keep_fingerprints, keep_study, kept_results
@@ -252,12 +252,13 @@ def fingerprints_of(study: Study, seeds: int, device: str = "auto") -> dict[str,
 
 
 def fingerprint_of(recipe: Recipe, device: str = "auto") -> str:
-    """The fingerprint of a recipe: of its keys, its data set, and the user's own classes in it.
+    """The fingerprint of a recipe: of its keys, its data set, the weights it starts from, and the user's own classes.
 
     The device matters to ``train.precision: auto`` alone, which is settled by what it can do.
     """
     recipe = settled(recipe, device)
-    return fingerprint(recipe, _data_fingerprint(recipe.data.model_dump_json()), _sources(recipe))
+    weights = _weights_hash(recipe.pretrained, recipe.model) if recipe.pretrained.weights else None
+    return fingerprint(recipe, _data_fingerprint(recipe.data.model_dump_json()), _sources(recipe), weights=weights)
 
 
 def _sources(recipe: Recipe) -> dict[str, str]:
@@ -268,6 +269,7 @@ def _forget_fingerprints() -> None:
     """Files may have changed since this process conducted its last study, or lie in another folder now."""
     _data_fingerprint.cache_clear()
     _source_hash.cache_clear()
+    _weights_hash.cache_clear()
 
 
 def _data_fingerprint_now(data_json: str) -> str:
@@ -282,6 +284,16 @@ _data_fingerprint = functools.lru_cache(maxsize=1024)(_data_fingerprint_now)
 _source_hash = functools.lru_cache(maxsize=256)(source_hash)
 
 
+def _weights_hash_now(pretrained: Pretrained, model: Model) -> str | None:
+    from assay.data.weight_files import weight_file
+
+    file = weight_file(pretrained, model)
+    return None if file is None else file.sha256
+
+
+_weights_hash = functools.lru_cache(maxsize=256)(_weights_hash_now)
+
+
 def run_trial(recipe: Recipe, *, device: str) -> Run:
     """Train one recipe: what executors are handed. Device ``auto`` is a CUDA GPU if there is one, else the CPU."""
     import torch
@@ -291,9 +303,14 @@ def run_trial(recipe: Recipe, *, device: str) -> Run:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = settled(recipe, device)
-    # A worker trains many runs. One whose data have changed since the study began gets another name than was asked for,
-    # and so is refused, rather than kept as what it is not.
-    name = fingerprint(recipe, _data_fingerprint_now(recipe.data.model_dump_json()), _sources(recipe))
+    # A worker trains many runs. One whose data or weights have changed since the study began gets another name than was
+    # asked for, and so is refused, rather than kept as what it is not.
+    name = fingerprint(
+        recipe,
+        _data_fingerprint_now(recipe.data.model_dump_json()),
+        _sources(recipe),
+        weights=_weights_hash_now(recipe.pretrained, recipe.model),
+    )
     return run_recipe(recipe, fingerprint=name, device=device)
 
 

@@ -156,7 +156,8 @@ def test_what_is_remembered_and_downloaded_needs_no_torch(tiny, tmp_path):
         "import sys; from assay.data.weight_files import weight_file; from assay.recipe.schema import Recipe\n"
         "data, model = {'source': 'digits'}, {'name': 'torchvision:tiny'}\n"
         "made = {'data': data, 'model': model, 'pretrained': {'weights': 'torchvision'}}\n"
-        f"assert weight_file(Recipe.model_validate(made)).sha256 == {SHA256!r}\n"
+        "recipe = Recipe.model_validate(made)\n"
+        f"assert weight_file(recipe.pretrained, recipe.model).sha256 == {SHA256!r}\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
@@ -165,5 +166,5 @@ def test_what_is_remembered_and_downloaded_needs_no_torch(tiny, tmp_path):
 def test_a_recipe_asks_for_those_of_its_model(tiny, monkeypatch, tmp_path):
     (tmp_path / NAME).write_bytes(CONTENT)
     recipe = {"data": {"source": "digits"}, "model": {"name": "torchvision:tiny"}}
-    file = weight_file(Recipe.model_validate({**recipe, "pretrained": {"weights": "torchvision"}}))
-    assert file.path == tmp_path / NAME
+    recipe = Recipe.model_validate({**recipe, "pretrained": {"weights": "torchvision"}})
+    assert weight_file(recipe.pretrained, recipe.model).path == tmp_path / NAME

@@ -26,8 +26,13 @@ def recipe(weights, model="mlp"):
     return Recipe.model_validate({"data": {"source": "digits"}, "model": {"name": model}, "pretrained": pretrained})
 
 
+def file_of(weights):
+    made = recipe(weights)
+    return weight_file(made.pretrained, made.model)
+
+
 def found(weights):
-    return weight_file(recipe(weights)).path
+    return file_of(weights).path
 
 
 def put(path, content=b"weights"):
@@ -37,7 +42,7 @@ def put(path, content=b"weights"):
 
 
 def test_no_weights_no_file():
-    assert weight_file(recipe(None)) is None
+    assert file_of(None) is None
 
 
 def test_folders_are_looked_through_in_order(tmp_path, monkeypatch):
@@ -60,7 +65,7 @@ def test_folders_are_looked_through_in_order(tmp_path, monkeypatch):
 def test_an_absolute_path_is_taken_as_it_is(tmp_path):
     file = put(tmp_path / "elsewhere" / "a.safetensors", b"123")
     put(tmp_path / "weights" / "a.safetensors", b"another")
-    assert weight_file(recipe(file)) == WeightFile(path=file, sha256=hashlib.sha256(b"123").hexdigest())
+    assert file_of(file) == WeightFile(path=file, sha256=hashlib.sha256(b"123").hexdigest())
     with pytest.raises(DataError) as caught:
         found(tmp_path / "no.pth")
     assert str(caught.value) == (
@@ -106,18 +111,19 @@ def test_empty_and_enormous_files_are_refused_unread(tmp_path):
 
 def test_a_changed_file_has_another_digest(tmp_path):
     file = put(tmp_path / "a.pth", b"one")
-    before = weight_file(recipe(file))
+    before = file_of(file)
     put(file, b"two")
-    assert weight_file(recipe(file)).sha256 != before.sha256
+    assert file_of(file).sha256 != before.sha256
 
 
 def test_finding_and_identifying_loads_no_torch(tmp_path):
     file = put(tmp_path / "a.pth")
     code = (
         "import sys; from assay.data.weight_files import weight_file; from assay.recipe.schema import Recipe\n"
-        "data, model = {'source': 'digits'}, {'name': 'mlp'}\n"
-        f"recipe = Recipe.model_validate({{'data': data, 'model': model, 'pretrained': {{'weights': {str(file)!r}}}}})\n"
-        "assert weight_file(recipe).sha256\n"
+        "made = {'data': {'source': 'digits'}, 'model': {'name': 'mlp'}}\n"
+        f"made['pretrained'] = {{'weights': {str(file)!r}}}\n"
+        "recipe = Recipe.model_validate(made)\n"
+        "assert weight_file(recipe.pretrained, recipe.model).sha256\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
