@@ -2,7 +2,8 @@
 
 Momentum whose matrix G = UΣVᵀ is replaced by the nearest semi-orthogonal one, UVᵀ, before each step: every direction of
 the weights moves alike. UVᵀ is approached by Newton–Schulz steps X ← aX + b(XXᵀ)X + c(XXᵀ)²X, whose coefficients, the
-author's, are chosen for speed and leave the singular values between about 0.7 and 1.2.
+author's, are chosen for speed and leave the singular values between about 0.7 and 1.2. The step of a matrix with more
+rows than columns is made larger by the root of their ratio, unless its filters are kept at unit norm.
 
 torch.optim.Muon takes matrices only. This one takes filters too, and gives every other parameter SGD with Nesterov
 momentum, so that one optimizer serves a whole network.
@@ -73,16 +74,17 @@ class Muon(Optimizer):
 
 
 def orthogonalised(matrix: Tensor, steps: int) -> Tensor:
-    """About the nearest semi-orthogonal matrix, by so many Newton–Schulz steps in float32.
+    """About the nearest semi-orthogonal matrix, by so many Newton–Schulz steps in float32 or float64.
 
-    A matrix of zeros stays one.
+    Singular values below about a fiftieth of the matrix's norm would need more than five steps. A matrix of zeros
+    stays one.
     """
-    x = matrix.float()
+    x = matrix if matrix.dtype == torch.float64 else matrix.float()
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
     x = x / x.norm().clamp_min(1e-7)
     for _ in range(steps):
         square = x @ x.T
-        x = torch.addmm(_A * x, torch.addmm(_B * square, square, square, alpha=_C), x)
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=_B, alpha=_C), x, beta=_A)
     return (x.T if tall else x).to(matrix.dtype)

@@ -8,7 +8,7 @@ equations of each. torch's RMSProp and Adam add epsilon outside the square root.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -71,28 +71,44 @@ def parameter_groups(
     """The trainable parameters in groups of one ``lr_factor`` and equal settings, in the order of the model.
 
     Raises:
-        InvalidValueError: a pattern fits no trainable parameter.
+        InvalidValueError: a pattern fits no trainable parameter, or none that an earlier one does not fit.
     """
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    used: set[str] = set()
+    first_fits: set[str] = set()
+    later_fits: dict[str, str] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         own = dict(settings(name, parameter))
         fitting = [pattern for pattern in section.lr_factors if fits(name, pattern)]
-        used.update(fitting)
+        first_fits.update(fitting[:1])
+        later_fits.update((pattern, fitting[0]) for pattern in fitting[1:])
         factor = section.lr_factors[fitting[0]] if fitting else 1.0
         own["lr_factor"] = factor * own.get("lr_factor", 1.0)
         group = groups.setdefault(tuple(sorted(own.items())), {"params": [], **own})
         group["params"].append(parameter)
-    for pattern in section.lr_factors:
-        if pattern not in used:
+    _refuse_factors_without_effect(section.lr_factors, first_fits, later_fits)
+    return list(groups.values())
+
+
+def _refuse_factors_without_effect(
+    patterns: Iterable[str], first_fits: Container[str], later_fits: Mapping[str, str]
+) -> None:
+    for pattern in patterns:
+        if pattern in first_fits:
+            continue
+        where = ("optimizer", "lr_factors", pattern)
+        if pattern not in later_fits:
             raise InvalidValueError(
-                ("optimizer", "lr_factors", pattern),
+                where,
                 "must fit the name of a parameter that is trained, and fits none.",
                 "assay inspect lists the layers of a model.",
             )
-    return list(groups.values())
+        raise InvalidValueError(
+            where,
+            f"has no effect: whatever it fits, {later_fits[pattern]!r} or another before it fits first.",
+            "Put it before that.",
+        )
 
 
 def fits(name: str, pattern: str) -> bool:
