@@ -20,7 +20,7 @@ from assay.recipe.fingerprint import fingerprint
 from assay.recipe.hardware import settled
 from assay.recipe.overrides import apply_profile, set_values, take_profiles
 from assay.recipe.reading import Document, read_document
-from assay.recipe.schema import Model, Pretrained, Recipe
+from assay.recipe.schema import Recipe
 from assay.recipe.user_code import check_path, look_in, source_hash, user_paths
 from assay.records import Run
 from assay.studies.archive import keep_fingerprints, keep_study, kept_results
@@ -257,7 +257,8 @@ def fingerprint_of(recipe: Recipe, device: str = "auto") -> str:
     The device matters to ``train.precision: auto`` alone, which is settled by what it can do.
     """
     recipe = settled(recipe, device)
-    weights = _weights_hash(recipe.pretrained, recipe.model) if recipe.pretrained.weights else None
+    place = recipe.pretrained.weights
+    weights = None if place is None else _weights_hash(place, recipe.model.name)
     return fingerprint(recipe, _data_fingerprint(recipe.data.model_dump_json()), _sources(recipe), weights=weights)
 
 
@@ -284,11 +285,10 @@ _data_fingerprint = functools.lru_cache(maxsize=1024)(_data_fingerprint_now)
 _source_hash = functools.lru_cache(maxsize=256)(source_hash)
 
 
-def _weights_hash_now(pretrained: Pretrained, model: Model) -> str | None:
+def _weights_hash_now(place: str, model: str) -> str:
     from assay.data.weight_files import weight_file
 
-    file = weight_file(pretrained, model)
-    return None if file is None else file.sha256
+    return weight_file(place, model).sha256
 
 
 _weights_hash = functools.lru_cache(maxsize=256)(_weights_hash_now)
@@ -305,12 +305,10 @@ def run_trial(recipe: Recipe, *, device: str) -> Run:
     recipe = settled(recipe, device)
     # A worker trains many runs. One whose data or weights have changed since the study began gets another name than was
     # asked for, and so is refused, rather than kept as what it is not.
-    name = fingerprint(
-        recipe,
-        _data_fingerprint_now(recipe.data.model_dump_json()),
-        _sources(recipe),
-        weights=_weights_hash_now(recipe.pretrained, recipe.model),
-    )
+    place = recipe.pretrained.weights
+    weights = None if place is None else _weights_hash_now(place, recipe.model.name)
+    data = _data_fingerprint_now(recipe.data.model_dump_json())
+    name = fingerprint(recipe, data, _sources(recipe), weights=weights)
     return run_recipe(recipe, fingerprint=name, device=device)
 
 

@@ -11,9 +11,7 @@ from serving import serving
 
 from assay.data import published_weights as module
 from assay.data.published_weights import address_of, published_file
-from assay.data.weight_files import weight_file
 from assay.errors import DataError, InvalidValueError
-from assay.recipe.schema import Recipe
 
 CONTENT = b"weights of a small network" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -153,18 +151,8 @@ def test_a_damaged_memory_is_made_anew(monkeypatch, tmp_path, memory):
 def test_what_is_remembered_and_downloaded_needs_no_torch(tiny, tmp_path):
     (tmp_path / NAME).write_bytes(CONTENT)
     code = (
-        "import sys; from assay.data.weight_files import weight_file; from assay.recipe.schema import Recipe\n"
-        "data, model = {'source': 'digits'}, {'name': 'torchvision:tiny'}\n"
-        "made = {'data': data, 'model': model, 'pretrained': {'weights': 'torchvision'}}\n"
-        "recipe = Recipe.model_validate(made)\n"
-        f"assert weight_file(recipe.pretrained, recipe.model).sha256 == {SHA256!r}\n"
+        "import sys; from assay.data.weight_files import weight_file\n"
+        f"assert weight_file('torchvision', 'torchvision:tiny').sha256 == {SHA256!r}\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
-
-
-def test_a_recipe_asks_for_those_of_its_model(tiny, monkeypatch, tmp_path):
-    (tmp_path / NAME).write_bytes(CONTENT)
-    recipe = {"data": {"source": "digits"}, "model": {"name": "torchvision:tiny"}}
-    recipe = Recipe.model_validate({**recipe, "pretrained": {"weights": "torchvision"}})
-    assert weight_file(recipe.pretrained, recipe.model).path == tmp_path / NAME

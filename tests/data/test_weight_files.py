@@ -8,7 +8,6 @@ import pytest
 
 from assay.data.weight_files import WeightFile, weight_file, weight_folders
 from assay.errors import DataError
-from assay.recipe.schema import Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -21,28 +20,14 @@ def own_folders(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "here")
 
 
-def recipe(weights, model="mlp"):
-    pretrained = {} if weights is None else {"weights": str(weights)}
-    return Recipe.model_validate({"data": {"source": "digits"}, "model": {"name": model}, "pretrained": pretrained})
-
-
-def file_of(weights):
-    made = recipe(weights)
-    return weight_file(made.pretrained, made.model)
-
-
 def found(weights):
-    return file_of(weights).path
+    return weight_file(str(weights), "mlp").path
 
 
 def put(path, content=b"weights"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
-
-
-def test_no_weights_no_file():
-    assert file_of(None) is None
 
 
 def test_folders_are_looked_through_in_order(tmp_path, monkeypatch):
@@ -65,7 +50,7 @@ def test_folders_are_looked_through_in_order(tmp_path, monkeypatch):
 def test_an_absolute_path_is_taken_as_it_is(tmp_path):
     file = put(tmp_path / "elsewhere" / "a.safetensors", b"123")
     put(tmp_path / "weights" / "a.safetensors", b"another")
-    assert file_of(file) == WeightFile(path=file, sha256=hashlib.sha256(b"123").hexdigest())
+    assert weight_file(str(file), "mlp") == WeightFile(path=file, sha256=hashlib.sha256(b"123").hexdigest())
     with pytest.raises(DataError) as caught:
         found(tmp_path / "no.pth")
     assert str(caught.value) == (
@@ -111,19 +96,16 @@ def test_empty_and_enormous_files_are_refused_unread(tmp_path):
 
 def test_a_changed_file_has_another_digest(tmp_path):
     file = put(tmp_path / "a.pth", b"one")
-    before = file_of(file)
+    before = weight_file(str(file), "mlp")
     put(file, b"two")
-    assert file_of(file).sha256 != before.sha256
+    assert weight_file(str(file), "mlp").sha256 != before.sha256
 
 
 def test_finding_and_identifying_loads_no_torch(tmp_path):
     file = put(tmp_path / "a.pth")
     code = (
-        "import sys; from assay.data.weight_files import weight_file; from assay.recipe.schema import Recipe\n"
-        "made = {'data': {'source': 'digits'}, 'model': {'name': 'mlp'}}\n"
-        f"made['pretrained'] = {{'weights': {str(file)!r}}}\n"
-        "recipe = Recipe.model_validate(made)\n"
-        "assert weight_file(recipe.pretrained, recipe.model).sha256\n"
+        "import sys; from assay.data.weight_files import weight_file\n"
+        f"assert weight_file({str(file)!r}, 'mlp').sha256\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from assay.data.places import cache_folder, data_folders, digests, expanded, is_file
 from assay.errors import DataError, shown
-from assay.recipe.schema import Model, Pretrained, TorchvisionModel
 
 WEIGHTS_VARIABLE = "ASSAY_WEIGHTS"
 
@@ -47,23 +46,24 @@ def weight_folders() -> tuple[Path, ...]:
     return tuple(dict.fromkeys([*folders, downloaded_weights()]))
 
 
-def weight_file(pretrained: Pretrained, model: Model) -> WeightFile | None:
-    """The file of weights that a recipe's sections name, or None if they name none.
+def weight_file(place: str, model: str) -> WeightFile:
+    """The file of weights that a recipe names.
 
     What torchvision publishes is looked for by its file name, and downloaded if it is in none of the folders. The
     content of a file that was not changed since is not read again to identify it.
+
+    Args:
+        place: the recipe's ``pretrained.weights``.
+        model: its ``model.name``, which says which of torchvision's weights are meant.
 
     Raises:
         DataError: there is no such file, it cannot be used, or it cannot be downloaded.
         InvalidValueError: torchvision has no classifier of the model's name.
     """
-    place = pretrained.weights
-    if place is None:
-        return None
-    if place == "torchvision" and isinstance(model, TorchvisionModel):
+    if place == "torchvision":
         from assay.data.published_weights import published_file
 
-        return published_file(model.name.partition(":")[2])
+        return published_file(model.partition(":")[2])
     return identified(_found(place))
 
 
