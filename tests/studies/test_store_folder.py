@@ -260,6 +260,15 @@ def test_a_damaged_file_is_named_with_what_to_do(store: FolderStore, run: Run, f
     assert_damage_is_told(store, run, file, folder)
     shutil.rmtree(folder)
     assert store.get(run.fingerprint) is None
+
+
+def test_damaged_last_weights_are_told_and_only_runs_that_have_them_have_the_file(store: FolderStore, run: Run) -> None:
+    other = dataclasses.replace(made_up_run(made_up_recipe(5)), last_weights={"w": np.ones(3)})
+    path = Path(store.add(other).location) / "last_weights.safetensors"
+    assert not (Path(store.add(run).location) / path.name).exists()
+    path.write_bytes(b"noise")
+    with pytest.raises(StoreError, match=r"last_weights\.safetensors is damaged: "):
+        store.get(other.fingerprint).last_weights()
     assert differences(store.add(run), run) == []
 
 

@@ -19,6 +19,7 @@ def differences(left: Run | StoredRun, right: Run | StoredRun) -> list[str]:
     if _timeless_history(_history(left)) != _timeless_history(_history(right)):
         found.append("history")
     found += [f"weights.{key}" for key in _differing(_bits(_weights(left)), _bits(_weights(right)))]
+    found += [f"last_weights.{key}" for key in _differing(_bits(_last_weights(left)), _bits(_last_weights(right)))]
     found += [
         f"predictions.{key}" for key in _differing(_split_bits(_predictions(left)), _split_bits(_predictions(right)))
     ]
@@ -35,6 +36,10 @@ def _history(run: Run | StoredRun) -> tuple[EpochRecord, ...]:
 
 def _weights(run: Run | StoredRun) -> Mapping[str, Array]:
     return run.weights if isinstance(run, Run) else run.weights()
+
+
+def _last_weights(run: Run | StoredRun) -> Mapping[str, Array]:
+    return run.last_weights if isinstance(run, Run) else run.last_weights()
 
 
 def _predictions(run: Run | StoredRun) -> Mapping[str, Predictions]:

@@ -56,9 +56,25 @@ class StoreContract(ABC):
         found = store.get(run.fingerprint)
         assert found is not None
         assert (found.history(), dict(found.predictions()), dict(found.weights())) == ((), {}, {})
+        assert found.last_weights() == {}
         assert (found.preprocessing(), found.log(), found.artefacts()) == (({}, {}), "", ())
         assert found.artefact("augmented.png") is None
         assert differences(found, run) == []
+
+    def test_the_last_weights_come_back_beside_better_ones_that_were_kept(self, tmp_path: Path) -> None:
+        run = made_up_run(made_up_recipe(9))
+        last = {name: array + 1 for name, array in run.weights.items()}
+        run = dataclasses.replace(run, last_weights=last)
+        self.open_store(tmp_path).add(run)
+        found = self.open_store(tmp_path).get(run.fingerprint)
+        assert found is not None
+        assert {name: array.tolist() for name, array in found.last_weights().items()} == {
+            name: array.tolist() for name, array in last.items()
+        }
+        assert differences(found, run) == []
+        assert differences(found, dataclasses.replace(run, last_weights={})) == sorted(
+            f"last_weights.{name}" for name in last
+        )
 
     def test_preprocessing_log_and_artefacts_come_back(self, tmp_path: Path) -> None:
         run = made_up_run(made_up_recipe(8))

@@ -31,6 +31,10 @@ class StoredRun(ABC):
     def weights(self) -> Mapping[str, Array]: ...
 
     @abstractmethod
+    def last_weights(self) -> Mapping[str, Array]:
+        """Those after the last epoch, where `weights` are better ones of an earlier epoch; else empty."""
+
+    @abstractmethod
     def preprocessing(self) -> tuple[Mapping[str, Any], Mapping[str, Array]]:
         """What turns a raw input into the network's: its facts, and the arrays that were too large for them."""
 

@@ -5,6 +5,7 @@
     history.jsonl              one `EpochRecord` per line
     predictions.npz            <split>.probabilities, <split>.labels, <split>.indices
     weights.safetensors        one tensor per parameter or buffer
+    last_weights.safetensors   those after the last epoch, if better ones of an earlier epoch were kept
     preprocessing.json         what turns a raw image into the network's input
     preprocessing.safetensors  what of that is too large for JSON, if anything is
     log.txt                    what the run said
@@ -34,6 +35,7 @@ RECORD = "record.json"
 HISTORY = "history.jsonl"
 PREDICTIONS = "predictions.npz"
 WEIGHTS = "weights.safetensors"
+LAST_WEIGHTS = "last_weights.safetensors"
 PREPROCESSING = "preprocessing.json"
 PREPROCESSING_ARRAYS = "preprocessing.safetensors"
 LOG = "log.txt"
@@ -63,6 +65,8 @@ def run_files(run: Run) -> dict[str, bytes]:
         PREPROCESSING: _json(run.preprocessing),
         LOG: _text(run.log),
     }
+    if run.last_weights:
+        files[LAST_WEIGHTS] = _safetensors("last_weights", run.last_weights)
     if run.preprocessing_arrays:
         files[PREPROCESSING_ARRAYS] = _safetensors("preprocessing", run.preprocessing_arrays)
     for name, content in run.artefacts.items():

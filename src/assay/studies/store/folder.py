@@ -60,6 +60,10 @@ class FolderRun(StoredRun):
     def weights(self) -> Mapping[str, Array]:
         return _read_part(self._folder / formats.WEIGHTS, formats.read_arrays)
 
+    def last_weights(self) -> Mapping[str, Array]:
+        path = self._folder / formats.LAST_WEIGHTS
+        return _read_part(path, formats.read_arrays) if path.exists() else {}
+
     def preprocessing(self) -> tuple[Mapping[str, Any], Mapping[str, Array]]:
         facts = _read_part(self._folder / formats.PREPROCESSING, formats.read_preprocessing)
         path = self._folder / formats.PREPROCESSING_ARRAYS
