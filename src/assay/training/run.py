@@ -5,13 +5,15 @@ Shape key: N examples of a split, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Any
 
 from assay.recipe.schema import FittedAtOnce, Recipe
 from assay.records import EpochRecord, Predictions, Run, RunRecord, Split
 from assay.training.artefacts import artefacts
+from assay.training.checkpoint import CannotRestoreError, Checkpoints
 from assay.training.classical import fit_at_once
 from assay.training.engines.choose import build_engine
 from assay.training.environment import environment
@@ -19,11 +21,12 @@ from assay.training.evaluate import Evaluation
 from assay.training.fit import Trained, fit_in_epochs
 from assay.training.isolation import isolated, torch_device
 from assay.training.prepare import PreparedData, prepare_data
+from assay.training.state import State
 
 _NOTES_OF_WARNINGS = 20
 
 
-def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
+def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu", checkpoints: Checkpoints | None = None) -> Run:
     """Train one recipe at its seed and keep everything of it.
 
     The numbers depend on the recipe, the machine and the versions of the libraries alone: not on the process, what
@@ -34,6 +37,8 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         recipe: what to train.
         fingerprint: what the run will be known by.
         device: a torch device, such as ``cpu`` or ``cuda:0``.
+        checkpoints: where they go, and whence the run goes on if it was interrupted; None keeps none. A run that went
+            on equals one that was never interrupted, but for times and its log.
 
     Returns:
         The run; one whose loss was not finite has the status ``diverged``, the accuracies of its last predictions, and
@@ -42,16 +47,49 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
     Raises:
         InputError: the recipe does not fit its data or its model, or there is no such device.
     """
-    started, start = datetime.now(UTC), perf_counter()
+    checkpoints = checkpoints or Checkpoints()
+    try:
+        return _run(recipe, fingerprint, device, checkpoints)
+    except CannotRestoreError as error:  # such as a user's class whose base class, in another file, has changed
+        checkpoints.start_anew(error)
+        return _run(recipe, fingerprint, device, checkpoints)
+
+
+class _Clock:
+    """When a run was begun, and how long it has taken; one that goes on counts what was kept of it before."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._since = perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return perf_counter() - self._since
+
+    def state(self) -> State:
+        return State(facts={"started": self.started, "seconds": self.seconds})
+
+    def restore(self, state: State) -> None:
+        self.started = state.facts["started"]
+        self._since -= state.facts["seconds"]
+
+
+def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints) -> Run:
+    clock = _Clock()
     at_once = isinstance(recipe.model, FittedAtOnce)
     where = torch_device("cpu" if at_once or recipe.train.engine == "numpy" else device)
-    with isolated(threads=recipe.train.threads, seed=recipe.seed, device=where) as warnings:
+    made_on = environment(where, fitted_by=("scikit-learn", "scipy") if at_once else ())
+    checkpoints.begin(_deciding(recipe, fingerprint, made_on))
+    with isolated(threads=recipe.train.threads, seed=recipe.seed, device=where) as surroundings:
+        checkpoints.follow("surroundings", surroundings)
+        checkpoints.follow("clock", clock)
         data = prepare_data(recipe, where)
-        trained = (
-            fit_at_once(recipe, data) if at_once else fit_in_epochs(recipe, build_engine(recipe, data, where), data)
-        )
+        if at_once:
+            trained = fit_at_once(recipe, data)
+        else:
+            trained = fit_in_epochs(recipe, build_engine(recipe, data, where), data, checkpoints)
         pictures = artefacts(recipe, data)
-    notes = trained.notes + _notes(recipe, data, [f"{w.category.__name__}: {w.message}" for w in warnings])
+    notes = trained.notes + _notes(recipe, data, surroundings.warnings) + checkpoints.notes
     record = RunRecord(
         fingerprint=fingerprint,
         status="diverged" if trained.diverged_at else "completed",
@@ -61,9 +99,9 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         classes=data.classes,
         parameters=trained.parameters,
         trainable_parameters=trained.trainable_parameters,
-        environment=environment(where, fitted_by=("scikit-learn", "scipy") if at_once else ()),
-        started_at=started.isoformat(timespec="seconds"),
-        seconds=perf_counter() - start,
+        environment=made_on,
+        started_at=clock.started,
+        seconds=clock.seconds,
         diverged_at=trained.diverged_at,
         notes=notes,
         data=data.facts,
@@ -77,8 +115,15 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu") -> Run:
         preprocessing=data.preprocessing.facts,
         preprocessing_arrays=data.preprocessing.arrays,
         artefacts={**pictures, **trained.artefacts},
-        log=_log(record, trained.history),
+        log=_log(record, trained.history, checkpoints.continued),
     )
+
+
+def _deciding(recipe: Recipe, fingerprint: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the bits of a run, and so whose checkpoint it may take up. Of the environment all but the operating
+    system, whose kernel may be another after the very power cut that ended the run."""
+    facts: dict[str, Any] = {key: value for key, value in environment.items() if key != "platform"}
+    return {"fingerprint": fingerprint, **facts, "recipe": recipe.resolved()}
 
 
 def _metrics(trained: Trained) -> dict[str, float | None]:
@@ -136,21 +181,25 @@ def _notes(recipe: Recipe, data: PreparedData, warnings: Sequence[str]) -> tuple
     if skipped:
         notes.append(f"{len(skipped)} examples left out as unreadable; record.json lists them. First: {skipped[0]}")
     notes += data.preprocessing.facts["remarks"]
-    return (*notes, *data.facts["remarks"], *dict.fromkeys(warnings[:_NOTES_OF_WARNINGS]))
+    return (*notes, *data.facts["remarks"], *warnings[:_NOTES_OF_WARNINGS])
 
 
-def _log(record: RunRecord, history: Sequence[EpochRecord]) -> str:
+def _log(record: RunRecord, history: Sequence[EpochRecord], continued: Sequence[int]) -> str:
     """The run as a person would follow it: one line per epoch."""
     sizes = ", ".join(f"{count} {name}" for name, count in record.examples.items())
     lines = [f"{record.started_at} {record.fingerprint}", f"{sizes} examples; {record.parameters} parameters"]
-    missing = "not finite" if record.diverged_at else "none"
-    for epoch in history:
-        loss = missing if epoch.train_loss is None else f"{epoch.train_loss:.4f}"
-        val_loss = missing if epoch.val_loss is None else f"{epoch.val_loss:.4f}"
-        lines.append(
-            f"epoch {epoch.epoch}: lr {epoch.lr:.3g}, train loss {loss}, accuracy {epoch.train_accuracy:.4f}, "
-            f"val loss {val_loss}, accuracy {epoch.val_accuracy:.4f}, {epoch.seconds:.2f} s"
-        )
+    lines += [_epoch_line(epoch, diverged=record.diverged_at is not None) for epoch in history]
+    lines += [f"interrupted, and continued after step {step}" for step in continued]
     lines += [f"note: {note}" for note in record.notes]
     lines.append(f"{record.status} in {record.seconds:.2f} s")
     return "\n".join(lines) + "\n"
+
+
+def _epoch_line(epoch: EpochRecord, *, diverged: bool) -> str:
+    parts = [f"lr {epoch.lr:.3g}"]
+    measured = (("train", epoch.train_loss, epoch.train_accuracy), ("val", epoch.val_loss, epoch.val_accuracy))
+    for name, loss, accuracy in measured:
+        if accuracy is not None:
+            said = f"{loss:.4f}" if loss is not None else "not finite" if diverged else "none"
+            parts.append(f"{name} loss {said}, accuracy {accuracy:.4f}")
+    return f"epoch {epoch.epoch}: {', '.join(parts)}, {epoch.seconds:.2f} s"
