@@ -425,7 +425,7 @@ def test_there_is_no_network_to_build():
         build_model(model, DefaultInit(name="default"), seed=0, input_shape=(2,), classes=2)
     assert str(caught.value) == (
         "model.name must name a network here, got svm, which scikit-learn fits at once and which has no layers.\n"
-        "  Choose mlp, lenet5, or a torch.nn.Module of your own."
+        "  Choose mlp, lenet5 or another network, or a torch.nn.Module of your own."
     )
     anatomy = anatomy_of(
         model.model_copy(update={"kernel": "linear"}),

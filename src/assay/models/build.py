@@ -11,24 +11,55 @@ import torch
 from torch import Tensor, nn
 
 from assay.errors import InvalidValueError, ShapeError, shown
+from assay.models.channel_cnn import ChannelCnn
+from assay.models.cifar_resnet import CifarResNet
 from assay.models.fast_cifar import FastCifar
 from assay.models.initialise import initialise
 from assay.models.lenet5 import LeNet5
 from assay.models.mlp import Mlp
-from assay.recipe.schema import DefaultInit, FastCifarModel, Init, LeNet5Model, MlpModel, Model, UserModel
+from assay.models.open_ended_cnn import OpenEndedCnn
+from assay.models.simplenet import SimpleNet
+from assay.models.step_by_step_cnn import StepByStepCnn
+from assay.recipe.schema import (
+    ChannelCnnModel,
+    CifarResNetModel,
+    DefaultInit,
+    FastCifarModel,
+    FittedAtOnce,
+    Init,
+    LeNet5Model,
+    MlpModel,
+    Model,
+    OpenEndedCnnModel,
+    SimpleNetModel,
+    StepByStepCnnModel,
+    TorchvisionModel,
+    UserModel,
+)
 from assay.recipe.streams import stream_key
 from assay.recipe.user_code import resolve_class
 
 _PROBE_BATCH = 2
 
+_OwnModel = (
+    MlpModel
+    | LeNet5Model
+    | SimpleNetModel
+    | OpenEndedCnnModel
+    | StepByStepCnnModel
+    | ChannelCnnModel
+    | CifarResNetModel
+    | FastCifarModel
+)
+
 
 def build_model(model: Model, init: Init, *, seed: int, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """A network on the CPU, in float32, with its initial weights.
 
-    assay's own networks draw every parameter from the seed's init stream. A class of the user's own is constructed
-    with torch's global generator seeded from that stream, and keeps what its constructor drew if ``init`` is
-    ``default``; any other ``init`` is applied to its linear and convolution layers, with ReLU's gain. torch's global
-    generator is left as it was.
+    assay's own networks draw every parameter from the seed's init stream. torchvision's, and a class of the user's own,
+    are constructed with torch's global generator seeded from that stream, and keep what their constructor drew if
+    ``init`` is ``default``; any other ``init`` is applied to their linear and convolution layers, with ReLU's gain.
+    torch's global generator is left as it was.
 
     Args:
         model: the recipe's model section.
@@ -42,36 +73,56 @@ def build_model(model: Model, init: Init, *, seed: int, input_shape: tuple[int, 
             options do not fit it.
         ShapeError: the user's network does not give one logit per class.
     """
-    if isinstance(model, MlpModel | LeNet5Model):
-        with torch.random.fork_rng(devices=[]):  # constructors draw weights that are overwritten below
-            network = _own_network(model, input_shape, classes, seed)
-        initialise(network, init, seed=seed, activation=model.activation)
-        return network
-    if isinstance(model, FastCifarModel):
-        with torch.random.fork_rng(devices=[]):
-            fast = FastCifar(model, input_shape=input_shape, classes=classes)
-        initialise(fast, init, seed=seed, activation=model.activation)
-        fast.start_as_identity()
-        return fast
-    if not isinstance(model, UserModel):
+    if isinstance(model, FittedAtOnce):
         raise InvalidValueError(
             ("model", "name"),
             f"must name a network here, got {model.name}, which scikit-learn fits at once and which has no layers.",
-            "Choose mlp, lenet5, or a torch.nn.Module of your own.",
+            "Choose mlp, lenet5 or another network, or a torch.nn.Module of your own.",
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream_key(seed, "init") % 2**63)
-        network = _users_network(model, input_shape, classes)
-        _probe(network, model.name, input_shape, classes)
-    if not isinstance(init, DefaultInit):
-        initialise(network, init, seed=seed, activation="relu")
+    if isinstance(model, TorchvisionModel | UserModel):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(stream_key(seed, "init") % 2**63)
+            network = _foreign_network(model, input_shape, classes)
+        if not isinstance(init, DefaultInit):
+            initialise(network, init, seed=seed, activation="relu")
+        return network
+    with torch.random.fork_rng(devices=[]):  # constructors draw weights that are overwritten below
+        network = _own_network(model, input_shape, classes, seed)
+    activation = "relu" if isinstance(model, CifarResNetModel) else model.activation
+    initialise(network, init, seed=seed, activation=activation)
+    if isinstance(network, FastCifar):
+        network.start_as_identity()
     return network
 
 
-def _own_network(model: MlpModel | LeNet5Model, input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    if isinstance(model, MlpModel):
-        return Mlp(model, input_shape=input_shape, classes=classes, seed=seed)
-    return LeNet5(model, input_shape=input_shape, classes=classes, seed=seed)
+def _own_network(model: _OwnModel, input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+    match model:
+        case MlpModel():
+            return Mlp(model, input_shape=input_shape, classes=classes, seed=seed)
+        case LeNet5Model():
+            return LeNet5(model, input_shape=input_shape, classes=classes, seed=seed)
+        case SimpleNetModel():
+            return SimpleNet(model, input_shape=input_shape, classes=classes, seed=seed)
+        case OpenEndedCnnModel():
+            return OpenEndedCnn(model, input_shape=input_shape, classes=classes, seed=seed)
+        case StepByStepCnnModel():
+            return StepByStepCnn(model, input_shape=input_shape, classes=classes, seed=seed)
+        case ChannelCnnModel():
+            return ChannelCnn(model, input_shape=input_shape, classes=classes, seed=seed)
+        case CifarResNetModel():
+            return CifarResNet(model, input_shape=input_shape, classes=classes)
+        case FastCifarModel():
+            return FastCifar(model, input_shape=input_shape, classes=classes)
+
+
+def _foreign_network(model: TorchvisionModel | UserModel, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    if isinstance(model, TorchvisionModel):
+        from assay.models.torchvision_models import build_classifier  # torchvision takes two seconds to import
+
+        return build_classifier(model, input_shape=input_shape, classes=classes)
+    network = _users_network(model, input_shape, classes)
+    _probe(network, model.name, input_shape, classes)
+    return network
 
 
 def _users_network(model: UserModel, input_shape: tuple[int, ...], classes: int) -> nn.Module:

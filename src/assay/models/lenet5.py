@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from assay.errors import InvalidValueError
-from assay.models.layers import Dropout, activation_layer, norm_layer
 from assay.models.pooling import pooling_layer
+from assay.models.stack import Stack, demand_images
 from assay.recipe.schema import LeNet5Model
 
 SMALLEST_SIDE = 4
@@ -33,40 +32,19 @@ class LeNet5(nn.Sequential):
     """
 
     def __init__(self, section: LeNet5Model, *, input_shape: tuple[int, ...], classes: int, seed: int) -> None:
-        super().__init__()
-        if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST_SIDE:
-            raise InvalidValueError(
-                ("model", "name"),
-                f"lenet5 needs images of at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels, got inputs of shape "
-                f"{input_shape}.",
-                "Choose model.name: mlp, or another data.source.",
-            )
-        channels, height, width = input_shape
-        for number, (maps, paper_side) in enumerate(_CONVOLUTIONS, start=1):
-            padding = (_padding(height, paper_side), _padding(width, paper_side))
-            self.add_module(f"conv{number}", nn.Conv2d(channels, maps, _KERNEL, padding=padding))
-            self._add_norm_and_activation(section, f"conv{number}", maps, image=True)
-            self.add_module(f"pool{number}", pooling_layer(section.pooling))
-            height, width = (
-                (side + 2 * p - _KERNEL + 1) // 2 for side, p in zip((height, width), padding, strict=True)
-            )
-            channels = maps
-        self.add_module("flatten", nn.Flatten())
-        features = channels * height * width
-        for number, units in enumerate((120, 84), start=1):
-            self.add_module(f"linear{number}", nn.Linear(features, units))
-            self._add_norm_and_activation(section, f"linear{number}", units, image=False)
-            if section.dropout > 0.0:
-                name = f"dropout{number}"
-                self.add_module(name, Dropout(section.dropout, seed=seed, layer=name, form=section.dropout_form))
-            features = units
-        self.add_module("output", nn.Linear(features, classes))
-
-    def _add_norm_and_activation(self, section: LeNet5Model, layer: str, features: int, *, image: bool) -> None:
-        norm = norm_layer(section.norm, features, image=image)
-        if norm is not None:
-            self.add_module(f"{layer}_norm", norm)
-        self.add_module(f"{layer}_activation", activation_layer(section.activation))
+        demand_images(section.name, input_shape, smallest=SMALLEST_SIDE)
+        stack = Stack(section, input_shape=input_shape, seed=seed)
+        for maps, paper_side in _CONVOLUTIONS:
+            _, height, width = stack.shape
+            stack.convolve(maps, _KERNEL, padding=(_padding(height, paper_side), _padding(width, paper_side)))
+            stack.normalise()
+            stack.activate()
+            stack.pool(pooling_layer(section.pooling), 2)
+        stack.flatten()
+        for units in (120, 84):
+            stack.connect(units)
+        stack.give_scores(classes)
+        super().__init__(stack.layers)
 
 
 def _padding(side: int, paper_side: int) -> int:
