@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn, optim
 
 from assay.errors import InvalidValueError
 from assay.models.layers import NORM_LAYERS
+from assay.models.patterns import fits
 from assay.recipe.schema import AdamOptimizer, AdamWOptimizer, MuonOptimizer, Optimizer, RmspropOptimizer, SgdOptimizer
 from assay.training.muon import Muon
 from assay.training.penalties import penalised_weights
@@ -109,12 +109,6 @@ def _refuse_factors_without_effect(
             f"has no effect: whatever it fits, {later_fits[pattern]!r} or another before it fits first.",
             "Put it before that.",
         )
-
-
-def fits(name: str, pattern: str) -> bool:
-    """Whether a pattern of file names fits a parameter's name, or that of a layer it is in."""
-    parts = name.split(".")
-    return any(fnmatchcase(".".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
 
 
 def _muon(section: MuonOptimizer, model: nn.Module) -> Muon:
