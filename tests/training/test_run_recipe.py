@@ -130,8 +130,8 @@ def test_the_history_counts_epochs_from_1_and_steps_from_0(plain):
 def test_an_epoch_averages_its_steps_by_their_examples(monkeypatch):
     taken = []
 
-    def recorded(*arguments):
-        for record in loop.train(*arguments):
+    def recorded(*arguments, **keys):
+        for record in loop.train(*arguments, **keys):
             taken.append(record)
             yield record
 
