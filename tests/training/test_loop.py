@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import islice
 
 import pytest
@@ -7,7 +8,8 @@ from splits_of_arrays import split_of
 from torch import nn
 from torch.nn import functional
 
-from assay.recipe.schema import CrossEntropyLoss
+from assay.recipe.schema import CrossEntropyLoss, Train
+from assay.training.arithmetic import Arithmetic
 from assay.training.engines.with_torch import scores_of
 from assay.training.evaluate import evaluate
 from assay.training.loop import count_correct, global_norm, train
@@ -15,6 +17,7 @@ from assay.training.losses import cross_entropy
 from assay.training.penalties import Penalty
 
 LOSS = cross_entropy(CrossEntropyLoss(name="cross_entropy"))
+ARITHMETIC = Arithmetic(Train(), torch.device("cpu"))
 
 
 def linear_model() -> nn.Linear:
@@ -29,9 +32,10 @@ def batch(scale: float = 1.0):
     return torch.tensor([[1.0, 2.0], [-1.0, 0.5]], dtype=torch.float64) * scale, torch.tensor([1, 0])
 
 
-def steps(model, batches, *, schedule=lambda step: 0.1 / (step + 1), l2=0.0):
+def steps(model, batches, *, schedule=lambda step: 0.1 / (step + 1), l2=0.0, clip_norm=None):
     optimizer = torch.optim.SGD(model.parameters(), lr=123.0)
-    return train(model, batches, optimizer, schedule, LOSS, Penalty(model, l1=0.0, l2=l2))
+    penalty = Penalty(model, l1=0.0, l2=l2)
+    return train(model, batches, optimizer, schedule, LOSS, penalty, ARITHMETIC, clip_norm=clip_norm)
 
 
 def test_a_step_moves_the_weights_down_the_gradient_at_the_schedules_rate():
@@ -71,7 +75,7 @@ def test_training_goes_on_in_training_mode_after_an_evaluation_in_between():
     x_BD, y_B = batch()
     loop = steps(model, [(x_BD.float(), y_B)] * 2)
     next(loop)
-    evaluate(scores_of(model), split_of(x_BD.float(), y_B))
+    evaluate(partial(scores_of, model, ARITHMETIC), split_of(x_BD.float(), y_B))
     assert not model.training
     next(loop)
     assert model.training
@@ -107,3 +111,42 @@ def test_scores_that_are_not_finite_count_as_wrong():
 def test_the_global_norm_is_over_all_values_together():
     assert global_norm([torch.tensor([3.0]), torch.tensor([[4.0, 12.0]])]) == pytest.approx(13.0)
     assert global_norm([]) == 0.0
+
+
+@pytest.mark.parametrize("clip_norm", [0.05, 0.5, 1e3])
+def test_a_gradient_longer_than_asked_is_scaled_down_to_that_length_penalties_included(clip_norm):
+    model, reference = linear_model(), linear_model()
+    x_BD, y_B = batch()
+    penalised = functional.cross_entropy(reference(x_BD), y_B) + 0.7 / 2 * reference.weight.square().sum()
+    gradients = torch.autograd.grad(penalised, list(reference.parameters()))
+    length = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+    scale = min(1.0, clip_norm / length)
+    record = next(steps(model, [batch()], l2=0.7, clip_norm=clip_norm))
+    assert 0.5 < length < 1e3  # the first two are clipped, the last is not
+    assert record.gradient_norm == pytest.approx(length)  # as it was before
+    for moved, start, gradient in zip(model.parameters(), reference.parameters(), gradients, strict=True):
+        torch.testing.assert_close(moved.data, start.data - 0.1 * scale * gradient, rtol=1e-12, atol=1e-15)
+
+
+def test_clipping_is_torchs_own():
+    model, reference = linear_model(), linear_model()
+    x_BD, y_B = batch(30.0)
+    functional.cross_entropy(reference(x_BD), y_B).backward()
+    norm = nn.utils.clip_grad_norm_(reference.parameters(), 0.3)
+    torch.optim.SGD(reference.parameters(), lr=0.1).step()
+    record = next(steps(model, [batch(30.0)], clip_norm=0.3))
+    assert record.gradient_norm == pytest.approx(float(norm))
+    torch.testing.assert_close(model.weight, reference.weight, rtol=1e-5, atol=0.0)
+
+
+def test_layers_none_of_whose_parameters_is_trained_stay_in_evaluation_mode():
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), nn.Dropout(0.5), nn.BatchNorm1d(3))
+    model[0].requires_grad_(False)
+    x_BD, y_B = batch()
+    for _ in range(2):
+        next(steps(model, [(x_BD.float(), y_B)]))
+        assert [model.training, model[0].training, model[0][1].training] == [True, False, False]
+        assert [model[1].training, model[2].training] == [True, True]
+        model.eval()
+    assert int(model[0][1].num_batches_tracked) == 0
+    assert int(model[2].num_batches_tracked) == 2

@@ -23,11 +23,18 @@ def side_at(parts: Sequence[SmallerImages], epoch: int) -> int | None:
     return None
 
 
-def scaled_down(x_BCHW: Tensor, side: int) -> Tensor:
-    """Images whose shorter side is ``side``, by antialiased bilinear interpolation; smaller ones stay as they are."""
-    height, width = x_BCHW.shape[2:]
+def scaled_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width of an image whose shorter side is made ``side``, the proportions kept; never a larger one."""
     shorter = min(height, width)
     if shorter <= side:
+        return height, width
+    return round(height * side / shorter), round(width * side / shorter)
+
+
+def scaled_down(x_BCHW: Tensor, side: int) -> Tensor:
+    """Images whose shorter side is ``side``, by antialiased bilinear interpolation; smaller ones stay as they are."""
+    now = tuple(x_BCHW.shape[2:])
+    size = scaled_size(*now, side)
+    if size == now:
         return x_BCHW
-    size = (round(height * side / shorter), round(width * side / shorter))
     return functional.interpolate(x_BCHW, size=size, mode="bilinear", antialias=True, align_corners=False)

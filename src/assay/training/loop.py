@@ -39,6 +39,7 @@ def train(
     clipped.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()  # so that the first step, too, finds which layers are to stay so
     for step, (x_B, y_B) in enumerate(batches, start=first_step):
         set_to_training(model)  # the caller may have evaluated since the last step
         rate = schedule(step)

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from assay.data.batches import batch_bounds
-from assay.errors import InvalidValueError
+from assay.data.smaller import scaled_size
+from assay.errors import InvalidValueError, KeyPath
 from assay.models.build import build_model
 from assay.models.fast_cifar import WHITENED_IMAGES, FastCifar
 from assay.recipe.schema import FastCifarModel, Recipe
-from assay.training.arithmetic import Arithmetic
+from assay.training.arithmetic import Arithmetic, number_type
 from assay.training.engines.engine import Engine
 from assay.training.engines.one_hidden_layer import AutogradEngine, ModulesEngine
 from assay.training.engines.with_numpy import NumpyEngine
@@ -36,6 +37,8 @@ def build_engine(recipe: Recipe, data: PreparedData, device: torch.device) -> En
     _refuse_batches_of_one(recipe, model)
     arithmetic = Arithmetic(recipe.train, device)
     arithmetic.prepared(model)
+    _refuse_points(recipe, data)
+    _refuse_images_too_small(recipe, data, model, arithmetic)
     schedule = build_schedule(
         recipe.schedule,
         lr=scaled_rate(recipe.optimizer, recipe.train.batch_size),
@@ -62,3 +65,51 @@ def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:
             "must be at least 2 for a model with batch normalisation, got 1.",
             f"Raise train.batch_size, or choose another normalisation in model.name ({recipe.model.name}).",
         )
+
+
+def _refuse_points(recipe: Recipe, data: PreparedData) -> None:
+    """Of a source of the user's own, only its examples say whether they are images."""
+    asked: list[tuple[tuple[str, str], bool]] = [
+        (("train", "smaller_first"), bool(recipe.train.smaller_first)),
+        (("evaluate", "views"), recipe.evaluate.views != "one"),
+    ]
+    for key, value in asked:
+        if value and len(data.input_shape) != 3:
+            raise InvalidValueError(
+                key, f"needs images, and data.source {recipe.data.source} gives points.", "Leave it out."
+            )
+
+
+def _refuse_images_too_small(recipe: Recipe, data: PreparedData, model: nn.Module, arithmetic: Arithmetic) -> None:
+    """Run zeros of each size through the network, rather than let it fail in some later epoch."""
+    name = recipe.model.name
+    for place, part in enumerate(recipe.train.smaller_first):
+        channels, height, width = data.input_shape
+        where = ("train", "smaller_first", place, "side")
+        if part.side >= min(height, width):
+            raise InvalidValueError(
+                where,
+                f"must be less than the images' shorter side, {min(height, width)} pixels, got {part.side}.",
+                "Leave that part out.",
+            )
+        size = scaled_size(height, width, part.side)
+        x_BCHW = torch.zeros((2, channels, *size), dtype=number_type(recipe.train.precision), device=arithmetic.device)
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                got = tuple(arithmetic.scores(model, x_BCHW).shape)
+        except Exception as error:  # a network may raise whatever it likes
+            raise _too_small(where, name, size) from error
+        finally:
+            model.train(was_training)
+        if got != (2, len(data.classes)):
+            raise _too_small(where, name, size)
+
+
+def _too_small(where: KeyPath, model: str, size: tuple[int, int]) -> InvalidValueError:
+    return InvalidValueError(
+        where,
+        f"makes images of {size[0]}×{size[1]} pixels, and model.name {model} cannot take that size.",
+        "Choose a larger side, or a model that pools over whatever is left of an image before its last layer.",
+    )
