@@ -168,43 +168,44 @@ class Dropped:
 class Network:
     """Stages one after the other, each fed by the one before it.
 
-    Args:
+    Attributes:
         stages: by name, first to last; a parameter is known as ``stage.parameter``.
+        parameters: those of all stages, by ``stage.parameter``.
     """
 
     def __init__(self, stages: Mapping[str, Stage]) -> None:
-        self._stages = dict(stages)
+        self.stages = dict(stages)
         self.parameters: dict[str, Parameter] = {
             f"{name}.{own}": parameter for name, stage in stages.items() for own, parameter in stage.parameters.items()
         }
         with_parameters = [place for place, stage in enumerate(stages.values()) if stage.parameters]
-        self._first = with_parameters[0] if with_parameters else len(self._stages)
+        self._first = with_parameters[0] if with_parameters else len(self.stages)
 
     @property
     def statistics(self) -> dict[str, Array]:
         """Running statistics, by ``stage.name``."""
         return {
-            f"{name}.{own}": array for name, stage in self._stages.items() for own, array in stage.statistics.items()
+            f"{name}.{own}": array for name, stage in self.stages.items() for own, array in stage.statistics.items()
         }
 
     def train(self, x: Array) -> tuple[Array, Sequence[Cache]]:
         """Go forward in training mode: (y, what `backward` needs)."""
         caches = []
-        for stage in self._stages.values():
+        for stage in self.stages.values():
             x, cache = stage.train(x)
             caches.append(cache)
         return x, caches
 
     def evaluate(self, x: Array) -> Array:
         """Go forward in evaluation mode."""
-        for stage in self._stages.values():
+        for stage in self.stages.values():
             x = stage.evaluate(x)
         return x
 
     def backward(self, dy: Array, caches: Sequence[Cache]) -> None:
         """Set the gradient of every parameter, last stage first; before the first parameter nothing needs any."""
         passed_on: Array | None = dy
-        for place, stage in reversed(list(enumerate(self._stages.values()))):
+        for place, stage in reversed(list(enumerate(self.stages.values()))):
             if place < self._first or passed_on is None:
                 return
             passed_on = stage.backward(passed_on, caches[place], first=place == self._first)

@@ -22,18 +22,22 @@ Batch = tuple[Array, Array]
 
 
 class Update:
-    """An optimizer with its state for every parameter. Weight decay is kept from what is not penalised."""
+    """An optimizer with its state for every parameter. Weight decay is kept from what is not penalised.
+
+    Attributes:
+        states: what the optimizer keeps of each parameter, in their order.
+    """
 
     def __init__(self, optimizer: Optimizer, parameters: Mapping[str, Parameter]) -> None:
         self._parameters = [
             (parameter, optimizer if parameter.penalised else optimizer.without_decay())
             for parameter in parameters.values()
         ]
-        self._states: list[State] = [own.start(parameter.value) for parameter, own in self._parameters]
+        self.states: list[State] = [own.start(parameter.value) for parameter, own in self._parameters]
 
     def step(self, lr: float) -> None:
         """Change every parameter in place, by its gradient."""
-        for (parameter, optimizer), state in zip(self._parameters, self._states, strict=True):
+        for (parameter, optimizer), state in zip(self._parameters, self.states, strict=True):
             optimizer.step(parameter.value, parameter.gradient, state, lr)
 
 

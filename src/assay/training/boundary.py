@@ -36,7 +36,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +49,7 @@ from assay.recipe.schema import Recipe, UserModel
 from assay.records import Split
 from assay.training.evaluate import Evaluation, Scores, evaluate
 from assay.training.prepare import PreparedData
+from assay.training.state import State
 
 DECISION_BOUNDARY = "decision_boundary.json"
 
@@ -139,6 +140,25 @@ class BoundaryFrames:
                 lead_P=lead_P,
             )
         )
+
+    def state(self) -> State:
+        """The frames so far, and whether any more are taken."""
+        by_frame = [asdict(frame) for frame in self._frames]
+        tensors = {
+            f"{place}:{name}": torch.from_numpy(frame.pop(name))
+            for place, frame in enumerate(by_frame)
+            for name in ("winner_P", "lead_P")
+        }
+        return State(tensors=tensors, facts={"frames": by_frame, "taken": self._extent is not None})
+
+    def restore(self, state: State) -> None:
+        arrays = {name: tensor.numpy() for name, tensor in state.tensors.items()}
+        self._frames = [
+            _Frame(**facts, winner_P=arrays[f"{place}:winner_P"], lead_P=arrays[f"{place}:lead_P"])
+            for place, facts in enumerate(state.facts["frames"])
+        ]
+        if not state.facts["taken"]:
+            self._extent = None
 
     def artefacts(self) -> Mapping[str, bytes]:
         """``decision_boundary.json``, with fewer frames where it would be larger than 60 kB; empty without frames."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
 
 from assay.data.batches import batch_bounds, training_batches
-from assay.recipe.schema import Recipe, Watched
+from assay.recipe.schema import Recipe
 from assay.records import Array, EpochRecord, Split, StepRecord
 from assay.training.boundary import BoundaryFrames
+from assay.training.checkpoint import Checkpoints
 from assay.training.engines.engine import Engine
-from assay.training.evaluate import Evaluation, evaluate, seconds_per_example
+from assay.training.evaluate import Evaluation
+from assay.training.measure import NOTHING_MEASURED, Measurements, epoch_record, untrained_record
 from assay.training.prepare import PreparedData
-from assay.training.shifts import shift_metrics
-from assay.training.views import seen_from
+from assay.training.progress import BestEpoch, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,170 +44,141 @@ class Trained:
     notes: tuple[str, ...] = ()
 
 
-def fit_in_epochs(recipe: Recipe, engine: Engine, data: PreparedData) -> Trained:
-    """Train until the last epoch, until a loss is not finite, or until nothing has improved for long enough."""
-    section = recipe.train
-    train_data, val_data, test_data = (data.splits[name] for name in ("train", "val", "test"))
-    measured_train = train_data if recipe.evaluate.train_split else None
-    initial = None if measured_train is None else evaluate(engine.scores, measured_train)
-    boundary = BoundaryFrames(recipe, engine.scores, data)
-    if initial is not None:
-        boundary.take(0, initial)
-    steps = engine.steps(
-        training_batches(
-            train_data,
-            recipe.augment,
-            classes=len(data.classes),
+def fit_in_epochs(
+    recipe: Recipe, engine: Engine, data: PreparedData, checkpoints: Checkpoints | None = None
+) -> Trained:
+    """Train until the last epoch, until a loss is not finite, or until nothing has improved for long enough.
+
+    Args:
+        recipe: what to train, and what to measure.
+        engine: with the initial weights.
+        data: prepared for the recipe.
+        checkpoints: those of the run, from the last of which it goes on; None keeps none.
+
+    Raises:
+        CannotRestoreError: there is a sound checkpoint that does not fit; the engine cannot be used any more.
+    """
+    training = _Training(recipe, engine, data, checkpoints or Checkpoints())
+    training.begin()
+    while not training.ended:
+        training.train_epoch()
+        training.measure_epoch()
+    return training.outcome()
+
+
+class _Training:
+    """One training under way. Whatever changes is the engine's, or in ``progress``, or only needed at the end."""
+
+    def __init__(self, recipe: Recipe, engine: Engine, data: PreparedData, checkpoints: Checkpoints) -> None:
+        self._recipe, self._engine, self._data = recipe, engine, data
+        self._checkpoints = checkpoints
+        self._measurements = Measurements(recipe, engine, data)
+        self._boundary = BoundaryFrames(recipe, engine.scores, data)
+        section = recipe.train
+        self._progress = Progress(best=BestEpoch(section.watch, section.min_improvement))
+        self._steps_per_epoch = len(batch_bounds(len(data.splits["train"]), section.batch_size))
+        self._steps: Iterator[StepRecord] = iter(())
+        self._measured = NOTHING_MEASURED
+        self._diverged_at: Mapping[str, int] | None = None
+        self._notes: tuple[str, ...] = ()
+        self.ended = section.epochs == 0
+
+    def begin(self) -> None:
+        """Measure the model as it is, or go on from a checkpoint."""
+        for name, part in (("engine", self._engine), ("progress", self._progress), ("boundary", self._boundary)):
+            self._checkpoints.follow(name, part)
+        if not self._checkpoints.resume():
+            self._measured = self._measurements.before_training()
+            if self._measured.train is not None:
+                self._progress.initial_loss = self._measured.train.finite_loss
+                self._boundary.take(0, self._measured.train)
+        self._steps = self._steps_from(self._progress.steps_done(self._steps_per_epoch))
+
+    def _steps_from(self, first: int) -> Iterator[StepRecord]:
+        section = self._recipe.train
+        batches = training_batches(
+            self._data.splits["train"],
+            self._recipe.augment,
+            classes=len(self._data.classes),
             batch_size=section.batch_size,
             epochs=section.epochs,
-            seed=recipe.seed,
+            seed=self._recipe.seed,
             smaller_first=section.smaller_first,
+            skip=first,
         )
-    )
-    steps_per_epoch = len(batch_bounds(len(train_data), section.batch_size))
-    history: list[EpochRecord] = []
-    best = BestEpoch(section.watch, section.min_improvement)
-    diverged_at = None
-    notes: list[str] = []
-    on_train: Evaluation | None = initial
-    on_val: Evaluation | None = None
-    for epoch in range(1, section.epochs + 1):
-        start = perf_counter()
-        records = list(islice(steps, steps_per_epoch))
-        seconds = perf_counter() - start
+        return self._engine.steps(batches, first_step=first)
+
+    def train_epoch(self) -> None:
+        """Take the steps of an epoch, or those that are left of it."""
+        progress = self._progress
+        since = perf_counter()
+        for record in islice(self._steps, self._steps_per_epoch - len(progress.records)):
+            progress.records.append(record)
+            if math.isfinite(record.loss):  # the loop has ended otherwise, which going on would not find out again
+                progress.seconds += perf_counter() - since
+                self._checkpoints.after(progress.steps_done(self._steps_per_epoch))
+                since = perf_counter()
+        progress.seconds += perf_counter() - since
+
+    def measure_epoch(self) -> None:
+        """Measure what the epoch made of the model, and decide whether it was the last."""
+        progress, section = self._progress, self._recipe.train
+        records, epoch = progress.records, progress.epoch
         diverged = not math.isfinite(records[-1].loss)
-        on_train = on_val = None
-        if epoch % recipe.evaluate.every == 0 or epoch == section.epochs or diverged:
-            on_train = None if measured_train is None else evaluate(engine.scores, measured_train)
-            on_val = evaluate(engine.scores, val_data)
-            losses = [evaluation.loss for evaluation in (on_train, on_val) if evaluation is not None]
-            diverged = diverged or not all(map(math.isfinite, losses))
-            if on_train is not None:
-                boundary.take(epoch, on_train, on_val, last=diverged)
-        history.append(_epoch_record(epoch, records, on_train, on_val, engine.weight_norm(), seconds))
-        engine.observe(history[-1])
+        self._measured = NOTHING_MEASURED
+        if epoch % self._recipe.evaluate.every == 0 or epoch == section.epochs or diverged:
+            self._measured = self._measurements.after_epoch()
+            diverged = diverged or not self._measured.finite
+            if self._measured.train is not None:
+                self._boundary.take(epoch, self._measured.train, self._measured.val, last=diverged)
+        record = epoch_record(epoch, records, self._measured, self._engine.weight_norm(), progress.seconds)
+        self._engine.observe(record)
         if diverged:
-            history[-1] = replace(history[-1], running_train_loss=None, train_loss=None, val_loss=None)
-            diverged_at = {"epoch": epoch, "step": records[-1].step}
-            break
-        if best.improved_by(history[-1]) and section.keep == "best":
-            best.weights = engine.weights()
-        if section.patience and best.waited >= section.patience:
-            notes.append(
-                f"Training stopped after epoch {epoch}: {section.watch} had not improved for {best.waited} "
-                f"measurements since epoch {best.epoch}."
-            )
-            break
-    last_weights = None
-    kept_epoch = history[-1].epoch if history else 0
-    if best.weights is not None and best.epoch != kept_epoch:
-        last_weights, kept_epoch = engine.weights(), best.epoch
-        engine.set_weights(best.weights)
-        on_train = on_val = None
-    if measured_train is not None and on_train is None:
-        on_train = evaluate(engine.scores, measured_train)
-    if on_val is None:
-        on_val = evaluate(engine.scores, val_data)
-    if not history:
-        history.append(_untrained(on_train, on_val, engine.weight_norm()))
-    on_test = evaluate(engine.scores, test_data)
-    extra_metrics = dict(shift_metrics(engine.scores, test_data, on_test, recipe.evaluate.shift))
-    inference_seconds = seconds_per_example(engine.scores, test_data)
-    if recipe.evaluate.views != "one":
-        extra_metrics["one_view_test_accuracy"] = on_test.accuracy
-        scores = seen_from(recipe.evaluate.views, engine.scores)
-        on_val, on_test = evaluate(scores, val_data), evaluate(scores, test_data)
-    evaluations: dict[Split, Evaluation] = {"val": on_val, "test": on_test}
-    if on_train is not None:
-        evaluations["train"] = on_train
-    return Trained(
-        history=tuple(history),
-        initial_loss=None if initial is None else initial.finite_loss,
-        evaluations=evaluations,
-        inference_seconds=inference_seconds,
-        weights=engine.weights(),
-        parameters=engine.parameters,
-        trainable_parameters=engine.trainable_parameters,
-        kept_epoch=kept_epoch,
-        last_weights=last_weights,
-        diverged_at=diverged_at,
-        extra_metrics=extra_metrics,
-        artefacts=boundary.artefacts(),
-        notes=tuple(notes),
-    )
+            record = replace(record, running_train_loss=None, train_loss=None, val_loss=None)
+            self._diverged_at = {"epoch": epoch, "step": records[-1].step}
+        progress.end_epoch(record)
+        self.ended = diverged or self._stops_early(record) or epoch == section.epochs
+        if not self.ended:  # the end is near otherwise, and what was just measured is needed there
+            self._checkpoints.after(progress.steps_done(self._steps_per_epoch))
 
-
-class BestEpoch:
-    """The best measurement so far of what is watched, the first one when tied."""
-
-    def __init__(self, watch: Watched, min_improvement: float = 0.0) -> None:
-        self._watch = watch
-        self._min_improvement = min_improvement
-        self._best = -math.inf
-        self._counted = -math.inf
-        self.epoch = 0
-        self.waited = 0
-        """Measurements since the last improvement that counted."""
-        self.weights: Mapping[str, Array] | None = None
-
-    def improved_by(self, record: EpochRecord) -> bool:
-        """Whether this epoch's measurement is the best so far; an epoch without one is not."""
-        value: float | None = getattr(record, self._watch)
-        if value is None:
+    def _stops_early(self, record: EpochRecord) -> bool:
+        """Whether nothing has improved for long enough; keeps the weights if they are the best so far."""
+        best, section = self._progress.best, self._recipe.train
+        if best.improved_by(record) and section.keep == "best":
+            best.weights = self._engine.weights()
+        if not section.patience or best.waited < section.patience:
             return False
-        good = value if self._watch == "val_accuracy" else -value
-        if good > self._counted + self._min_improvement:
-            self._counted, self.waited = good, 0
-        else:
-            self.waited += 1
-        if good <= self._best:
-            return False
-        self._best, self.epoch = good, record.epoch
+        self._notes = (
+            f"Training stopped after epoch {record.epoch}: {section.watch} had not improved for {best.waited} "
+            f"measurements since epoch {best.epoch}.",
+        )
         return True
 
-
-def _epoch_record(
-    epoch: int,
-    records: Sequence[StepRecord],
-    on_train: Evaluation | None,
-    on_val: Evaluation | None,
-    weight_norm: float,
-    seconds: float,
-) -> EpochRecord:
-    examples = sum(record.examples for record in records)
-    return EpochRecord(
-        epoch=epoch,
-        step=records[-1].step,
-        lr=records[-1].lr,
-        running_train_loss=_finite(sum(record.loss * record.examples for record in records) / examples),
-        running_train_accuracy=sum(record.correct for record in records) / examples,
-        train_loss=None if on_train is None else on_train.finite_loss,
-        train_accuracy=None if on_train is None else on_train.accuracy,
-        val_loss=None if on_val is None else on_val.finite_loss,
-        val_accuracy=None if on_val is None else on_val.accuracy,
-        gradient_norm=_finite(sum(record.gradient_norm for record in records) / len(records)),
-        weight_norm=_finite(weight_norm),
-        seconds=seconds,
-    )
-
-
-def _untrained(on_train: Evaluation | None, on_val: Evaluation, weight_norm: float) -> EpochRecord:
-    """The only record of a run without training."""
-    return EpochRecord(
-        epoch=0,
-        step=0,
-        lr=0.0,
-        running_train_loss=None,
-        running_train_accuracy=None,
-        train_loss=None if on_train is None else on_train.finite_loss,
-        train_accuracy=None if on_train is None else on_train.accuracy,
-        val_loss=on_val.finite_loss,
-        val_accuracy=on_val.accuracy,
-        gradient_norm=None,
-        weight_norm=_finite(weight_norm),
-        seconds=0.0,
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    def outcome(self) -> Trained:
+        """Measure the model that is kept, and put together what training came to."""
+        history, measured = list(self._progress.history), self._measured
+        kept_epoch = history[-1].epoch if history else 0
+        last_weights, best = None, self._progress.best
+        if best.weights is not None and best.epoch != kept_epoch:
+            last_weights, kept_epoch = self._engine.weights(), best.epoch
+            self._engine.set_weights(best.weights)
+            measured = NOTHING_MEASURED
+        measured = self._measurements.completed(measured)
+        if not history:
+            history.append(untrained_record(measured, self._engine.weight_norm()))
+        final = self._measurements.at_the_end(measured)
+        return Trained(
+            history=tuple(history),
+            initial_loss=self._progress.initial_loss,
+            evaluations=final.evaluations,
+            inference_seconds=final.inference_seconds,
+            weights=self._engine.weights(),
+            parameters=self._engine.parameters,
+            trainable_parameters=self._engine.trainable_parameters,
+            kept_epoch=kept_epoch,
+            last_weights=last_weights,
+            diverged_at=self._diverged_at,
+            extra_metrics=final.extra_metrics,
+            artefacts=self._boundary.artefacts(),
+            notes=self._notes,
+        )

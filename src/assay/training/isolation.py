@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from assay.errors import InputError
 from assay.recipe.streams import stream_key
+from assay.training.packing import listed
+from assay.training.state import State
 
 
 def torch_device(name: str) -> torch.device:
@@ -31,15 +33,51 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
+class Surroundings:
+    """What a run shares with its process: the global generators, and the warnings that were raised."""
+
+    def __init__(self, device: torch.device, caught: Sequence[warnings.WarningMessage]) -> None:
+        self._device = device
+        self._caught = caught
+        self._before: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Each text once, in the order they came; a run that goes on has those of before first."""
+        now = (f"{warning.category.__name__}: {warning.message}" for warning in self._caught)
+        return tuple(dict.fromkeys([*self._before, *now]))
+
+    def state(self) -> State:
+        tensors = {"torch": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            tensors["cuda"] = torch.cuda.get_rng_state(self._device)
+        facts = {
+            "python": random.getstate(),
+            "numpy": listed(np.random.get_state(legacy=False)),
+            "warnings": self.warnings,
+        }
+        return State(tensors=tensors, facts=facts)
+
+    def restore(self, state: State) -> None:
+        version, words, next_gauss = state.facts["python"]
+        random.setstate((version, tuple(words), next_gauss))
+        np.random.set_state(state.facts["numpy"])
+        torch.set_rng_state(state.tensors["torch"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(state.tensors["cuda"], self._device)
+        self._before = tuple(state.facts["warnings"])
+
+
 @contextmanager
-def isolated(*, threads: int, seed: int, device: torch.device) -> Iterator[list[warnings.WarningMessage]]:
+def isolated(*, threads: int, seed: int, device: torch.device) -> Iterator[Surroundings]:
     """Run the block on so many threads, with global generators seeded from the seed's streams; then restore both.
 
     The global generators (torch's, NumPy's, Python's) serve layers that are not assay's own, such as ``nn.Dropout`` in
     a user's class. On CUDA only deterministic kernels are chosen, and 32-bit floats are multiplied as such.
 
     Yields:
-        The warnings raised in the block, which are kept from the terminal and the caller's filters.
+        What of it training may change. The warnings raised in the block are kept from the terminal and the caller's
+        filters.
     """
     with ExitStack() as stack:
         caught = stack.enter_context(warnings.catch_warnings(record=True))
@@ -48,7 +86,7 @@ def isolated(*, threads: int, seed: int, device: torch.device) -> Iterator[list[
         stack.enter_context(_seeded_generators(stream_key(seed, "dropout"), device))
         if device.type == "cuda":
             stack.enter_context(_deterministic_cuda())
-        yield caught
+        yield Surroundings(device, caught)
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from assay.errors import InputError, StoreError, shown
 
+LEASE_FILE = "lease"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
 _ATTEMPTS = 5
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -102,6 +105,43 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+class WorkFile:
+    """A file in the work folder of a run under way, replaced as a whole.
+
+    Args:
+        path: of the file; its folder has to be there, as it is while the run's lease is held.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> bytes | None:
+        """The content; None when there is no such file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, data: bytes) -> None:
+        """Replace the content; when that fails, or the process dies, the former one is still there.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        aside = _fresh(self.path.parent, "writing")
+        try:
+            write_file(aside, data)
+            aside.replace(self.path)
+        finally:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+        sync_folder(self.path.parent)
+
+
 class WorkFolder:
     """Where one run's folders are written before they are renamed into place: ``work/<fingerprint>``.
 
@@ -164,9 +204,18 @@ class WorkFolder:
         with suppress(FileNotFoundError):  # the last holder has finished the run, and the folder went with its lease
             self._clear()
 
+    def finish(self) -> None:
+        """Remove the folder of a run that exists: nobody needs what is in it."""
+        for name in (CHECKPOINT_FILE, LEASE_FILE):
+            with suppress(OSError):
+                (self.path / name).unlink()
+        self._remove_if_empty()
+
     def _clear(self) -> None:
         for entry in list(self.path.iterdir()):
-            if entry.name.startswith("writing-"):
+            if entry.name.startswith("writing-") and entry.is_file():
+                entry.unlink(missing_ok=True)
+            elif entry.name.startswith("writing-"):
                 self.discard(entry)
             elif entry.name.startswith("discarded-"):
                 shutil.rmtree(entry, ignore_errors=True)
@@ -176,4 +225,8 @@ class WorkFolder:
             self.path.rmdir()
 
     def _fresh(self, purpose: str) -> Path:
-        return self.path / f"{purpose}-{os.getpid()}-{secrets.token_hex(4)}"
+        return _fresh(self.path, purpose)
+
+
+def _fresh(folder: Path, purpose: str) -> Path:
+    return folder / f"{purpose}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -1,7 +1,7 @@
 """A run store in a folder of plain files.
 
     runs/<fingerprint>/    one run: see `assay.studies.store.files`
-    work/<fingerprint>/    lease, and folders being written
+    work/<fingerprint>/    lease, checkpoint of a run under way, and folders being written
     failed/<fingerprint>/  failure.json traceback.txt
     studies/<name>/        a study's own files
 
@@ -24,7 +24,16 @@ from assay.errors import InputError, StoreError
 from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord
 from assay.studies.store import files as formats
 from assay.studies.store.contract import Lease, Store, StoredRun
-from assay.studies.store.disk import WorkFolder, checked_name, explaining, make_folder, sync_folder, write_file
+from assay.studies.store.disk import (
+    CHECKPOINT_FILE,
+    WorkFile,
+    WorkFolder,
+    checked_name,
+    explaining,
+    make_folder,
+    sync_folder,
+    write_file,
+)
 
 Part = TypeVar("Part")
 
@@ -94,6 +103,7 @@ class FolderStore(Store):
         self._runs = self.root / "runs"
         self._failed = self.root / "failed"
         self._studies = self.root / "studies"
+        self._swept = False
 
     def get(self, fingerprint: str) -> StoredRun | None:
         folder = self._runs / checked_name(fingerprint, "a fingerprint")
@@ -146,10 +156,24 @@ class FolderStore(Store):
         work = self._work(checked_name(fingerprint, "a fingerprint"))
         with explaining(self.root, f"taking the lease of run {fingerprint}"):
             make_folder(self.root)
+            self._sweep()
             lease = FolderLease.try_take(work.path, finished=(self._runs / fingerprint).exists)
             if lease is not None:
                 work.clear()
         return lease
+
+    def checkpoint_file(self, fingerprint: str) -> WorkFile:
+        """Where the holder of a run's lease keeps how far it has come; gone once the run exists and the lease ends."""
+        return WorkFile(self._work(checked_name(fingerprint, "a fingerprint")).path / CHECKPOINT_FILE)
+
+    def _sweep(self) -> None:
+        """Remove, once, what is left of runs whose process died right after it had added them."""
+        if self._swept:
+            return
+        self._swept = True
+        for name in _folders_in(self.root / "work"):
+            if (self._runs / name).exists():
+                self._work(name).finish()
 
     def fingerprints(self) -> Iterator[str]:
         with explaining(self.root, "listing runs"):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from assay.studies.store.contract import Lease
-from assay.studies.store.disk import make_work_folder
+from assay.studies.store.disk import LEASE_FILE, WorkFolder, make_work_folder
 
-LEASE_FILE = "lease"
 _ATTEMPTS = 5
 
 
@@ -47,7 +45,7 @@ class FolderLease(Lease):
                 return cls(lock, finished)
 
     def release(self) -> None:
-        """Give the lease back, and remove its file once the run exists.
+        """Give the lease back, and remove its file once the run exists, with whatever else the work folder holds.
 
         Removing a lock file lets a process that had it open already hold a lock nobody else can see. That does no harm
         only because the run exists by then, and whoever takes a lease asks for the run again before computing it; the
@@ -57,8 +55,4 @@ class FolderLease(Lease):
             return
         self._lock.release()
         if self._finished():
-            path = Path(self._lock.lock_file)
-            with suppress(OSError):
-                path.unlink()
-            with suppress(OSError):
-                path.parent.rmdir()
+            WorkFolder(Path(self._lock.lock_file).parent).finish()

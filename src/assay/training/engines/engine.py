@@ -12,6 +12,7 @@ from torch import Tensor
 
 from assay.data.batches import Batch
 from assay.records import Array, EpochRecord, StepRecord
+from assay.training.state import State
 
 
 class Engine(Protocol):
@@ -57,4 +58,16 @@ class Engine(Protocol):
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Evaluate with these, which `weights` gave; training does not go on from there."""
+        ...
+
+    def state(self) -> State:
+        """Everything between two steps that decides the next ones, batches and global generators apart."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Go on from there, as an engine of the same recipe that has taken no step.
+
+        Raises:
+            Exception: the state is of another training; the engine cannot be used any more.
+        """
         ...

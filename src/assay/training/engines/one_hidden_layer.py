@@ -22,6 +22,8 @@ from assay.records import Array, EpochRecord, StepRecord
 from assay.training.engines.with_torch import array_of
 from assay.training.loop import count_correct, global_norm
 from assay.training.schedules import Schedule
+from assay.training.state import State, joined, part
+from assay.training.torch_state import fill
 
 
 class _OneHiddenLayer(ABC):
@@ -85,6 +87,13 @@ class _OneHiddenLayer(ABC):
         with torch.no_grad():
             for name, parameter in self.named_parameters().items():
                 parameter.copy_(torch.from_numpy(weights[name]))
+
+    def state(self) -> State:
+        return joined({"weights": State(tensors=self.named_parameters()), "schedule": self._schedule.state()})
+
+    def restore(self, state: State) -> None:
+        fill(self.named_parameters(), part(state, "weights").tensors)
+        self._schedule.restore(part(state, "schedule"))
 
 
 class AutogradEngine(_OneHiddenLayer):

@@ -17,7 +17,10 @@ from assay.scratch.losses import SoftmaxCrossEntropy
 from assay.scratch.optimizers import build_optimizer
 from assay.scratch.training import Update, global_norm, train
 from assay.training.engines.translate import translate
+from assay.training.packing import packed_attributes, restore_attributes
 from assay.training.schedules import Schedule
+from assay.training.state import State, joined, part
+from assay.training.torch_state import fill
 
 
 class NumpyEngine:
@@ -71,10 +74,39 @@ class NumpyEngine:
 
     def weights(self) -> Mapping[str, Array]:
         values = {name: parameter.value.copy() for name, parameter in self.network.parameters.items()}
-        return values | self.network.statistics
+        return values | {name: array.copy() for name, array in self.network.statistics.items()}
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         statistics = self.network.statistics
         for name, value in weights.items():
             kept = self.network.parameters[name].value if name in self.network.parameters else statistics[name]
             kept[...] = value
+
+    def state(self) -> State:
+        tensors = {
+            f"parameters:{name}": torch.from_numpy(parameter.value)
+            for name, parameter in self.network.parameters.items()
+        }
+        facts = {
+            "stages": {
+                name: packed_attributes(stage, f"stages:{name}", tensors) for name, stage in self.network.stages.items()
+            },
+            "optimizer": [
+                packed_attributes(state, f"optimizer:{place}", tensors)
+                for place, state in enumerate(self._update.states)
+            ],
+        }
+        return joined({"own": State(tensors=tensors, facts=facts), "schedule": self._schedule.state()})
+
+    def restore(self, state: State) -> None:
+        own = part(state, "own")
+        live = {
+            f"parameters:{name}": torch.from_numpy(parameter.value)
+            for name, parameter in self.network.parameters.items()
+        }
+        fill(live, {name: value for name, value in own.tensors.items() if name.startswith("parameters:")})
+        for name, stage in self.network.stages.items():
+            restore_attributes(stage, own.facts["stages"][name], own.tensors)
+        for remembered, packed in zip(self._update.states, own.facts["optimizer"], strict=True):
+            restore_attributes(remembered, packed, own.tensors)
+        self._schedule.restore(part(state, "schedule"))

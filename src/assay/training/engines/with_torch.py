@@ -18,6 +18,15 @@ from assay.training.losses import build_loss
 from assay.training.optimizers import build_optimizer
 from assay.training.penalties import Penalty
 from assay.training.schedules import Schedule
+from assay.training.state import State, joined, part
+from assay.training.torch_state import (
+    attributes_state,
+    module_state,
+    optimizer_state,
+    restore_module,
+    restore_module_attributes,
+    restore_optimizer,
+)
 
 
 class TorchEngine:
@@ -70,6 +79,27 @@ class TorchEngine:
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         self._average.model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+
+    def state(self) -> State:
+        parts = {
+            "model": module_state(self.model),
+            "optimizer": optimizer_state(self._optimizer),
+            "schedule": self._schedule.state(),
+            "arithmetic": self._arithmetic.state(),
+            "average": self._average.state(),
+        }
+        if self._average.model is not self.model:
+            parts["averaged"] = attributes_state(self._average.model)
+        return joined(parts)
+
+    def restore(self, state: State) -> None:
+        restore_module(self.model, part(state, "model"))
+        restore_optimizer(self._optimizer, part(state, "optimizer"))
+        self._schedule.restore(part(state, "schedule"))
+        self._arithmetic.restore(part(state, "arithmetic"))
+        self._average.restore(part(state, "average"))
+        if self._average.model is not self.model:
+            restore_module_attributes(self._average.model, part(state, "averaged"))
 
 
 def scores_of(model: nn.Module, arithmetic: Arithmetic, x_B: Tensor) -> Tensor:
