@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
-
 import pytest
 
 from assay.errors import InputError
@@ -30,14 +28,37 @@ def test_metrics_kept_per_epoch_are_fields_of_the_history(name):
     assert metric.value({name: 9.0}, [epoch(1, **{name: 0.1}), epoch(2, **{name: 0.2}), epoch(3, **{name: 0.3})]) == 0.2
     assert metric.meaning.endswith(", epoch 2")
     assert "last epoch" not in metric.meaning
+    assert "trained model" not in metric.meaning
 
 
-@pytest.mark.parametrize("metric", [metric for metric in CATALOGUE.values() if metric.needs], ids=lambda m: m.name)
-def test_a_metric_that_needs_a_key_is_off_by_default_and_missing_in_runs_without(metric):
-    recipe = Recipe.model_validate({"data": {"source": "digits"}, "model": {"name": "mlp"}})
-    assert attrgetter(metric.needs)(recipe) == 0
-    assert metric.needs in metric.meaning
-    assert metric.value({"test_accuracy": 0.5}, []) is None
+def recipe(**sections) -> Recipe:
+    return Recipe.model_validate({"data": {"source": "digits"}, "model": {"name": "mlp"}, **sections})
+
+
+TURNED = {  # what turns each metric on, or off, that not every run has
+    "shifted_test_accuracy": {"evaluate": {"shift": 1}},
+    "shift_consistency": {"evaluate": {"shift": 2}},
+    "one_view_test_accuracy": {"evaluate": {"views": "mirrored"}},
+    "train_accuracy": {"evaluate": {"train_split": False}},
+    "train_loss": {"evaluate": {"train_split": False}},
+    "accuracy_gap": {"evaluate": {"train_split": False}},
+    "initial_loss": {"evaluate": {"train_split": False}},
+    "running_train_accuracy": {"train": {"epochs": 0}},
+    "running_train_loss": {"train": {"epochs": 0}},
+    "gradient_norm": {"train": {"epochs": 0}},
+}
+
+
+@pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda m: m.name)
+def test_a_metric_that_needs_a_key_is_missing_in_runs_that_have_it_off(metric):
+    usual = metric.recorded_with(recipe())
+    assert usual == (metric.needs not in ("evaluate.shift", "evaluate.views"))
+    assert usual or metric.needs in metric.meaning
+    if metric.needs is None:
+        assert metric.name not in TURNED
+    else:
+        assert metric.recorded_with(recipe(**TURNED[metric.name])) != usual
+    assert metric.value({"kept": 0.5}, []) is None
     assert metric.value({metric.name: 0.5}, []) == 0.5
 
 
@@ -66,3 +87,16 @@ def test_a_run_that_diverged_earlier_counts_with_its_last_accuracy_and_has_no_lo
     assert metric_named("val_loss@5").value({}, history) is None
     assert metric_named("val_loss@2").value({}, history) is None
     assert metric_named("val_accuracy@5").value({}, []) is None
+
+
+def test_a_run_that_stopped_earlier_counts_with_what_was_measured_then():
+    history = [epoch(1, val_accuracy=0.5, val_loss=1.0, weight_norm=2.0), epoch(2, val_accuracy=0.6, val_loss=0.9)]
+    assert metric_named("val_accuracy@5").value({}, history) == 0.6
+    assert metric_named("val_loss@5").value({}, history) == 0.9
+    assert metric_named("weight_norm@5").value({}, history) is None
+
+
+def test_an_epoch_that_was_not_measured_has_no_value():
+    history = [epoch(1), epoch(2, val_accuracy=0.6), epoch(3)]
+    assert metric_named("val_accuracy@1").value({}, history) is None
+    assert metric_named("val_accuracy@2").value({}, history) == 0.6

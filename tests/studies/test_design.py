@@ -45,8 +45,8 @@ def test_extends_makes_a_ladder():
             "adam": {"extends": "nesterov", "optimizer": {"name": "adam"}},
         }
     )
-    assert made.arm("nesterov").recipe.optimizer.model_dump() == {
-        "name": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": True,
+    assert made.arm("nesterov").recipe.optimizer.model_dump(exclude_unset=True) == {
+        "name": "sgd", "momentum": 0.9, "nesterov": True,
     }  # fmt: skip
     assert made.arm("adam").recipe.optimizer.name == "adam"
     assert made.arm("adam").recipe.model.dropout == 0.0
@@ -101,6 +101,12 @@ def test_a_metric_that_needs_a_key_can_be_claimed_about_where_arms_have_it():
     assert comparison.metric.needs == "evaluate.shift"
     arms = {"plain": {"evaluate.shift": 1}, "wet": {"model.dropout": 0, "evaluate.shift": 1}, "other": {}}
     assert len(study(arms=arms, claims=claims).comparisons) == 1  # an arm it does not compare need not
+
+
+def test_an_epoch_can_be_claimed_about_where_it_is_measured_or_needs_no_measurement():
+    base = {**BASE, "evaluate": {"every": 3, "train_split": False}}
+    for metric in ("val_accuracy@9", "val_loss@20", "running_train_loss@10", "weight_norm@1"):
+        assert study(base=base, claims=[{"arm": "plain", "beats": "wet", "metric": metric}]).comparisons
 
 
 def test_a_contrast_of_two_arms_is_their_difference_however_it_is_written():
@@ -183,7 +189,7 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
         ({"grid": {"optimizer.lr": []}}, "grid.optimizer.lr must have at least 1 entries, got []."),
         ({"grid": {"optimizer.lr": 3}}, "grid.optimizer.lr must be a list, got 3."),
         ({"base": {"model": {"name": "mlp"}}}, "base.data is missing; it has no default."),
-        ({"base": {**BASE, "train": {"epochs": 0}}}, "base.train.epochs must be at least 1, got 0."),
+        ({"base": {**BASE, "train": {"epochs": -1}}}, "base.train.epochs must be at least 0, got -1."),
         ({"base": []}, "base must be a mapping, got []."),
         ({"seeds": 4}, "seeds.at_least must be 1, 2, or a count at which claims are looked at"),
         ({"seeds": {"at_least": 8, "at_most": 5}}, "seeds.at_least must not exceed seeds.at_most, got 8 and 5."),
@@ -192,7 +198,7 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
         ({"arms": {"a": {}, "b": {"extend": "a"}}}, 'arms.b.extend is not a known key.\n  Did you mean "extends"?'),
         (
             {"arms": {"a": {"sed": 1}}},
-            "arms.a.sed is not a known key.\n  Valid: augment, data, evaluate, extends, init, loss,",
+            "arms.a.sed is not a known key.\n  Valid: augment, averaging, data, evaluate, extends, freeze, init, loss,",
         ),
         ({"arms": {"a": {"optimiser.lr": 1}}}, "arms.a.optimiser.lr is not a known key."),
         (
@@ -246,8 +252,51 @@ def test_a_file_that_states_no_name_has_one(tmp_path, file, name):
         ),
         (
             {"arms": {}, "leave_one_out": {"norm": {"model.norm": "none"}}, "metric": "shifted_test_accuracy"},
-            "leave_one_out.norm asks for shifted_test_accuracy, which needs evaluate.shift, and arm "
-            "'full' has 0.",
+            "leave_one_out.norm asks for shifted_test_accuracy, which needs evaluate.shift, and arm 'full' has 0.",
+        ),
+        (
+            {
+                "base": {**BASE, "evaluate": {"train_split": False}},
+                "claims": [{"arm": "plain", "beats": "wet", "metric": "accuracy_gap"}],
+            },
+            "claims[0].beats asks for accuracy_gap, which needs evaluate.train_split, and arm 'plain' has "
+            "false.\n  Set evaluate.train_split in the base, so that every arm has it.",
+        ),
+        (
+            {
+                "base": {**BASE, "evaluate": {"train_split": False}},
+                "claims": [{"arm": "plain", "beats": "wet", "metric": "train_loss@3"}],
+            },
+            "claims[0].beats asks for train_loss@3, which needs evaluate.train_split, and arm 'plain' has false.",
+        ),
+        (
+            {
+                "base": {**BASE, "train": {"epochs": 0}},
+                "claims": [{"arm": "plain", "beats": "wet", "metric": "gradient_norm"}],
+            },
+            "claims[0].beats asks for gradient_norm, which needs train.epochs, and arm 'plain' has 0.",
+        ),
+        (
+            {
+                "base": {**BASE, "train": {"epochs": 0}},
+                "claims": [{"arm": "plain", "beats": "wet", "metric": "val_accuracy@1"}],
+            },
+            "claims[0].beats asks for val_accuracy@1, but arm 'plain' trains 0 epochs.",
+        ),
+        (
+            {
+                "base": {**BASE, "evaluate": {"every": 3}},
+                "claims": [{"arm": "plain", "beats": "wet", "metric": "val_accuracy@10"}],
+            },
+            "claims[0].beats asks for val_accuracy@10, but arm 'plain' is measured every 3 epochs and after its "
+            "last.\n  Ask for epoch 9 or 12, or set evaluate.every to 1.",
+        ),
+        (
+            {
+                "base": {**BASE, "evaluate": {"every": 30}},
+                "claims": [{"arm": "plain", "beats": "wet", "metric": "train_accuracy@10"}],
+            },
+            "\n  Ask for epoch 20, or set evaluate.every to 1.",
         ),
         ({"claims": [{"contrast": {"plain": 1, "wet": 1}, "beats": 0}]}, "with weights that sum to 0, got"),
         ({"claims": [{"contrast": {"plain": 1, "wet": -1}, "beats": "wet"}]}, "must be 0 for a contrast, got 'wet'."),

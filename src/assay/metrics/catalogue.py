@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal
 
 from assay.errors import InputError, did_you_mean
 from assay.records import EpochRecord, Split
+
+if TYPE_CHECKING:
+    from assay.recipe.schema import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,41 +35,53 @@ class Metric:
     per_epoch: bool = False
     timing: bool = False
     needs: str | None = None
-    """Dotted key of the recipe that must be set for a run to have the metric at all, if there is one."""
+    """Dotted key of the recipe that must not be off for a run to have the metric at all, if there is one."""
+    measured: bool = False
+    """Whether it takes a measurement of its own, which not every epoch may have."""
     epoch: int | None = None
+
+    def recorded_with(self, recipe: Recipe) -> bool:
+        """Whether runs of this recipe have the metric: nothing that it needs is off."""
+        return self.needs is None or attrgetter(self.needs)(recipe) not in _OFF
 
     def value(self, metrics: Mapping[str, float | None], history: Sequence[EpochRecord]) -> float | None:
         """This metric of one run; None when it is missing, as a loss that was not finite.
 
-        A run that diverged before the epoch asked for has the accuracy of its last one: its last predictions count.
+        A run that stopped before the epoch asked for has what was measured after its last one, for its weights stayed
+        as they were. One that diverged there has an accuracy, for its last predictions count, and no loss.
         """
         if self.epoch is None:
             return metrics.get(self.name)
         for record in history:
-            last = record is history[-1] and self.unit == "fraction"
+            last = record is history[-1] and self.unit in ("fraction", "nats")
             if record.epoch == self.epoch or (last and record.epoch < self.epoch):
                 value: float | None = getattr(record, self.name.partition("@")[0])
                 return value
         return None
 
 
+_OFF = (0, False, "one")
+"""Values of a key that leave out what it is about."""
+
 _METRICS = (
     Metric(
         name="val_accuracy",
         better="higher",
         unit="fraction",
-        meaning="validation accuracy after the last epoch",
+        meaning="validation accuracy of the trained model",
         fraction_of="val",
         predictions_of="val",
         per_epoch=True,
+        measured=True,
     ),
     Metric(
         name="val_loss",
         better="lower",
         unit="nats",
-        meaning="validation loss after the last epoch",
+        meaning="validation loss of the trained model",
         predictions_of="val",
         per_epoch=True,
+        measured=True,
     ),
     Metric(
         name="best_val_accuracy",
@@ -84,7 +100,7 @@ _METRICS = (
         name="test_accuracy",
         better="higher",
         unit="fraction",
-        meaning="test accuracy after the last epoch",
+        meaning="test accuracy of the trained model",
         fraction_of="test",
         predictions_of="test",
     ),
@@ -92,23 +108,27 @@ _METRICS = (
         name="test_loss",
         better="lower",
         unit="nats",
-        meaning="test loss after the last epoch",
+        meaning="test loss of the trained model",
         predictions_of="test",
     ),
     Metric(
         name="train_accuracy",
         better="higher",
         unit="fraction",
-        meaning="training accuracy measured after the last epoch",
+        meaning="training accuracy of the trained model",
         fraction_of="train",
         per_epoch=True,
+        measured=True,
+        needs="evaluate.train_split",
     ),
     Metric(
         name="train_loss",
         better="lower",
         unit="nats",
-        meaning="training loss measured after the last epoch",
+        meaning="training loss of the trained model",
         per_epoch=True,
+        measured=True,
+        needs="evaluate.train_split",
     ),
     Metric(
         name="running_train_accuracy",
@@ -117,6 +137,7 @@ _METRICS = (
         meaning="training accuracy averaged while the last epoch trained",
         fraction_of="train",
         per_epoch=True,
+        needs="train.epochs",
     ),
     Metric(
         name="running_train_loss",
@@ -124,21 +145,30 @@ _METRICS = (
         unit="nats",
         meaning="training loss averaged while the last epoch trained",
         per_epoch=True,
+        needs="train.epochs",
     ),
     Metric(
         name="accuracy_gap",
         better="lower",
         unit="fraction",
-        meaning="training minus validation accuracy after the last epoch",
+        meaning="training minus validation accuracy of the trained model",
         fraction_of="val",
+        needs="evaluate.train_split",
     ),
-    Metric(name="initial_loss", better="lower", unit="nats", meaning="training loss before the first step"),
+    Metric(
+        name="initial_loss",
+        better="lower",
+        unit="nats",
+        meaning="training loss before the first step",
+        needs="evaluate.train_split",
+    ),
     Metric(
         name="gradient_norm",
         better="lower",
         unit="norm",
         meaning="mean global gradient norm over the last epoch",
         per_epoch=True,
+        needs="train.epochs",
     ),
     Metric(
         name="weight_norm",
@@ -181,7 +211,7 @@ _METRICS = (
         name="one_view_test_accuracy",
         better="higher",
         unit="fraction",
-        meaning="test accuracy without test-time augmentation",
+        meaning="test accuracy without the test-time augmentation of evaluate.views",
         fraction_of="test",
         needs="evaluate.views",
     ),
@@ -189,7 +219,7 @@ _METRICS = (
         name="kept_epoch",
         better="lower",
         unit="count",
-        meaning="epoch after which the weights were as they are kept",
+        meaning="epoch after which the weights were as they are kept: by default the last",
     ),
     Metric(name="parameters", better="lower", unit="count", meaning="number of parameters"),
 )
@@ -220,5 +250,6 @@ def metric_named(name: str) -> Metric:
             f"Valid: {', '.join(m.name for m in CATALOGUE.values() if m.per_epoch)}."
         )
     epoch = int(epoch_text)
-    meaning = metric.meaning.replace(" after the last epoch", "").replace(" the last epoch", " the epoch")
+    meaning = metric.meaning.replace(" after the last epoch", "").replace(" of the trained model", "")
+    meaning = meaning.replace(" the last epoch", " the epoch")
     return replace(metric, name=name, meaning=f"{meaning}, epoch {epoch}", predictions_of=None, epoch=epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Annotated
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from assay.errors import InputError, InvalidValueError, KeyPath, did_you_mean, shown
 from assay.metrics.catalogue import Metric, metric_named
-from assay.recipe.schema import FittedAtOnce, Section, SvmModel
+from assay.recipe.schema import FittedAtOnce, Recipe, Section, SvmModel
 from assay.studies.arms import FULL_ARM, Arm, without
 from assay.studies.claims import ClaimKind, Comparison
 
@@ -119,7 +120,9 @@ class _Expansion:
         self.seen[same] = where
         for name in weights:
             self._check_epoch(metric, name, where)
-            if metric.needs is not None and (value := attrgetter(metric.needs)(self.arms[name].recipe)) in (0, "one"):
+            recipe = self.arms[name].recipe
+            if metric.needs is not None and not metric.recorded_with(recipe):
+                value = json.dumps(attrgetter(metric.needs)(recipe))
                 raise InvalidValueError(
                     where,
                     f"asks for {metric.name}, which needs {metric.needs}, and arm {name!r} has {value}.",
@@ -143,6 +146,18 @@ class _Expansion:
         if metric.epoch > recipe.train.epochs:
             raise InvalidValueError(
                 where, f"asks for {metric.name}, but arm {name!r} trains {recipe.train.epochs} epochs."
+            )
+        measured = _measured_epochs(recipe)
+        if metric.measured and metric.epoch not in measured:
+            near = [
+                max((e for e in measured if e < metric.epoch), default=0),
+                min(e for e in measured if e > metric.epoch),
+            ]
+            raise InvalidValueError(
+                where,
+                f"asks for {metric.name}, but arm {name!r} is measured every {recipe.evaluate.every} epochs and after "
+                "its last.",
+                f"Ask for epoch {' or '.join(str(epoch) for epoch in near if epoch)}, or set evaluate.every to 1.",
             )
 
     def _check_contrast(self, weights: Mapping[str, float], where: KeyPath) -> None:
@@ -168,6 +183,10 @@ class _Expansion:
         except InputError as error:
             problem, _, hint = str(error).partition(". ")
             raise InvalidValueError(where, problem + ".", hint) from None
+
+
+def _measured_epochs(recipe: Recipe) -> set[int]:
+    return {*range(recipe.evaluate.every, recipe.train.epochs + 1, recipe.evaluate.every), recipe.train.epochs}
 
 
 def _instead_of_epoch(metric: Metric, model: FittedAtOnce) -> str:

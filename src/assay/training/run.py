@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
+from assay.metrics.catalogue import CATALOGUE
 from assay.recipe.schema import FittedAtOnce, Recipe
 from assay.records import EpochRecord, Predictions, Run, RunRecord, Split
 from assay.training.artefacts import artefacts
@@ -94,7 +95,7 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         fingerprint=fingerprint,
         status="diverged" if trained.diverged_at else "completed",
         recipe=recipe.resolved(),
-        metrics=_metrics(trained),
+        metrics={name: value for name, value in _metrics(trained).items() if CATALOGUE[name].recorded_with(recipe)},
         examples={name: len(split) for name, split in data.splits.items()},
         classes=data.classes,
         parameters=trained.parameters,
