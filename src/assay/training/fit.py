@@ -146,11 +146,13 @@ class _Training:
         best, section = self._progress.best, self._recipe.train
         if best.improved_by(record) and section.keep == "best":
             best.weights = self._engine.weights()
-        if not section.patience or best.waited < section.patience:
+        if not section.patience or best.waited < section.patience or record.epoch == section.epochs:
             return False
+        enough = f" by more than {section.min_improvement:g}" if section.min_improvement else ""
+        measurements = "measurement" if best.waited == 1 else "measurements"
         self._notes = (
-            f"Training stopped after epoch {record.epoch}: {section.watch} had not improved for {best.waited} "
-            f"measurements since epoch {best.epoch}.",
+            f"Training stopped after epoch {record.epoch}: {section.watch} had not improved{enough} for {best.waited} "
+            f"{measurements} since epoch {best.since}.",
         )
         return True
 

@@ -31,6 +31,8 @@ class BestEpoch:
         self.epoch = 0
         self.waited = 0
         """Measurements since the last improvement that counted."""
+        self.since = 0
+        """The epoch of that improvement."""
         self.weights: Mapping[str, Array] | None = None
 
     def improved_by(self, record: EpochRecord) -> bool:
@@ -40,7 +42,7 @@ class BestEpoch:
             return False
         good = value if self._watch == "val_accuracy" else -value
         if good > self._counted + self._min_improvement:
-            self._counted, self.waited = good, 0
+            self._counted, self.waited, self.since = good, 0, record.epoch
         else:
             self.waited += 1
         if good <= self._best:
@@ -49,7 +51,13 @@ class BestEpoch:
         return True
 
     def state(self) -> State:
-        facts = {"best": self._best, "counted": self._counted, "epoch": self.epoch, "waited": self.waited}
+        facts = {
+            "best": self._best,
+            "counted": self._counted,
+            "epoch": self.epoch,
+            "waited": self.waited,
+            "since": self.since,
+        }
         if self.weights is None:
             return State(facts=facts)
         tensors = {name: torch.from_numpy(array) for name, array in self.weights.items()}
@@ -57,7 +65,7 @@ class BestEpoch:
 
     def restore(self, state: State) -> None:
         self._best, self._counted = state.facts["best"], state.facts["counted"]
-        self.epoch, self.waited = state.facts["epoch"], state.facts["waited"]
+        self.epoch, self.waited, self.since = (state.facts[name] for name in ("epoch", "waited", "since"))
         if "weights" in state.facts:
             self.weights = {name: tensor.numpy() for name, tensor in state.tensors.items()}
 
