@@ -46,6 +46,13 @@ def test_where_data_lie_decides_nothing_but_what_is_made_of_them_does():
     assert len({name({"data": {**folder, **other}}) for other in others}) == len(others)
 
 
+def test_the_order_of_factors_on_rates_decides_for_the_first_that_fits_counts():
+    first, second = {"*.bias": 2.0, "output*": 3.0}, {"output*": 3.0, "*.bias": 2.0}
+    names = [name({"optimizer": {"name": "sgd", "lr_factors": factors}}) for factors in (first, second, {})]
+    assert len(set(names)) == 3
+    assert names[2] == name({"optimizer": {"name": "sgd"}})
+
+
 def test_augmentation_that_is_off_changes_nothing():
     assert name({"augment": {}}) == name({"augment": {"horizontal_flip": 0, "crop_padding": 0}}) == name({})
     assert name({"augment": {"horizontal_flip": 0.5}}) != name({})

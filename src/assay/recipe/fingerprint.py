@@ -56,4 +56,7 @@ def _deciding_fields(recipe: Recipe) -> dict[str, Any]:
                 fields[key].pop(name, None)
         if not fields[key]:
             del fields[key]
+    factors = fields.get("optimizer", {}).get("lr_factors")
+    if factors:  # the first pattern that fits counts, so their order decides numbers, which a sorted object would lose
+        fields["optimizer"]["lr_factors"] = list(factors.items())
     return fields
