@@ -428,11 +428,5 @@ def test_there_is_no_network_to_build():
         "model.name must name a network here, got svm, which scikit-learn fits at once and which has no layers.\n"
         "  Choose mlp, lenet5 or another network, or a torch.nn.Module of your own."
     )
-    anatomy = anatomy_of(
-        model.model_copy(update={"kernel": "linear"}),
-        DefaultInit(name="default"),
-        seed=0,
-        input_shape=(3, 4, 4),
-        classes=5,
-    )
+    anatomy = anatomy_of(recipe("linear"), input_shape=(3, 4, 4), classes=5)
     assert anatomy.parameters == 5 * 49

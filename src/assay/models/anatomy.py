@@ -1,9 +1,12 @@
-"""A network's layer table: what each layer gives, holds and costs, found by running one example through it."""
+"""A network's layer table: what each layer gives, holds, costs and sees, found by running one example through it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import copy
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +15,24 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.models.receptive_field import Reach, reach
+from assay.models.receptive_field_tracing import SightTracer
+
 ROOT_NAME = "(model)"
 """The row of what the outermost module holds or computes itself, outside its layers."""
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """What a convolution of images is made of; ``kernel`` is (height, width)."""
+
+    kernel: tuple[int, int]
+    in_channels: int
+    out_channels: int
+    groups: int
+    bias: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,30 +45,55 @@ class LayerRow:
         output_shape: of one example, without the batch; of the first output, and of the last call, if there are
             several. None if the layer was not called, or gives no tensor.
         parameters: how many it holds itself; those it shares are counted where they come first.
+        trainable_parameters: how many of them are not frozen.
         macs: multiply-accumulates of its matrix products and convolutions for one example, over all calls.
+        output_bytes: of what it gives for one example, in float32, over all calls; 0 where that is its input's memory,
+            as for a flattened map or a ReLU in place.
+        receptive_field: how many rows and columns of the image one element of the output depends on, not cut off at its
+            edges (`assay.models.receptive_field`); ``whole`` if on all, None where unknown. None for both if inputs
+            are no images.
+        stride: by how many rows and columns of the image neighbours of the output are apart; None where it has no
+            rows and columns, or unknown.
+        convolution: of an ``nn.Conv2d``, what it is made of.
     """
 
     name: str
     kind: str
     output_shape: tuple[int, ...] | None
     parameters: int
+    trainable_parameters: int
     macs: int
+    output_bytes: int
+    receptive_field: tuple[Reach, Reach] | None = None
+    stride: tuple[int | None, int | None] | None = None
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
-    """The layers in the order of their first call, then those not called; the totals are sums over the rows."""
+    """The layers in the order of their first call, then those not called; the totals are sums over the rows.
 
+    Attributes:
+        input_shape: of one example.
+        rows: the layers.
+        blocks: the modules that hold others, each with the sums over its rows, in the order of the model.
+        parameters: of the model.
+        trainable_parameters: how many of them are not frozen.
+        macs: multiply-accumulates for one example.
+        output_bytes: sum over the rows.
+        training_bytes: what the forward pass keeps for the backward pass, for one more example in the batch, in
+            float32: the layers' inputs and outputs that gradients need, each once. None if the model could not be run
+            in training mode without data.
+    """
+
+    input_shape: tuple[int, ...]
     rows: tuple[LayerRow, ...]
+    blocks: tuple[LayerRow, ...]
     parameters: int
     trainable_parameters: int
     macs: int
-
-
-@dataclass
-class _Tally:
-    output_shape: tuple[int, ...] | None = None
-    macs: int = 0
+    output_bytes: int
+    training_bytes: int | None
 
 
 def dissect(model: nn.Module, input_shape: tuple[int, ...]) -> Anatomy:
@@ -58,58 +102,87 @@ def dissect(model: nn.Module, input_shape: tuple[int, ...]) -> Anatomy:
     A row is a module without modules inside, or one that holds parameters or computes products of its own. Costs are
     those `torch.utils.flop_counter` knows (products, convolutions, attention), halved; element-wise work is left out.
 
+    What is run is a copy without data, on torch's device ``meta``, which takes neither memory nor the time of the
+    products. A model that cannot be run so (its way depends on values, say) is run itself; its receptive fields are
+    then unknown.
+
     Args:
-        model: on the CPU; left as it was.
+        model: left as it was.
         input_shape: of one example, (C, H, W) or (D,).
+
+    Raises:
+        Exception: whatever the model raises for such an input.
     """
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    example = torch.zeros(1, *input_shape, dtype=parameter.dtype if parameter is not None else torch.float32)
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
+    empty = _without_data(model)
+    training_bytes = None
+    if empty is not None:
+        training_bytes = _training_bytes(empty, input_shape)
+        try:
+            return _table(empty, input_shape, _quietly(empty, input_shape), training_bytes)
+        except Exception:  # noqa: BLE001 - whatever it is that cannot be done without data can perhaps be done with them
+            pass
+    return _table(model, input_shape, _run(model, input_shape, sights=False), training_bytes)
+
+
+def folded(anatomy: Anatomy, depth: int) -> tuple[LayerRow, ...]:
+    """The rows of a table in which blocks deeper than so many parts of a name are summed up: ``layer1`` for all of
+    ``layer1.0.conv1``, ``layer1.0.bn1``, …"""
+    blocks = {block.name: block for block in anatomy.blocks}
+    found: dict[str, LayerRow] = {}
+    for row in anatomy.rows:
+        name = ".".join(row.name.split(".")[:depth])
+        found.setdefault(name, blocks.get(name, row))
+    return tuple(found.values())
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Tally:
+    output_shape: tuple[int, ...] | None = None
+    macs: int = 0
+    output_bytes: int = 0
+    receptive_field: tuple[Reach, Reach] | None = None
+    stride: tuple[int | None, int | None] | None = None
+
+
+def _without_data(model: nn.Module) -> nn.Module | None:
+    """A copy on torch's device ``meta``; None of a model that cannot be copied."""
+    in_place_of: dict[int, Any] = {}
     try:
-        tallies = _run(model, example)
-    finally:
-        for module, training in was_training.items():
-            module.training = training
-    own = _own_parameters(model)
-    names = {module: name for name, module in model.named_modules()}
-    uncalled = [module for module in model.modules() if module not in tallies]
-    rows = tuple(
-        LayerRow(
-            name=names[module] or ROOT_NAME,
-            kind=type(module).__name__,
-            output_shape=tallies.get(module, _Tally()).output_shape,
-            parameters=own[module],
-            macs=tallies.get(module, _Tally()).macs,
-        )
-        for module in [*tallies, *uncalled]
-        if own[module] or (module in tallies and (tallies[module].macs or next(module.children(), None) is None))
-    )
-    return Anatomy(
-        rows=rows,
-        parameters=sum(p.numel() for p in model.parameters()),
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        macs=sum(row.macs for row in rows),
-    )
+        for parameter in model.parameters():
+            there = torch.empty_like(parameter, device="meta", requires_grad=False)
+            in_place_of[id(parameter)] = nn.Parameter(there, requires_grad=parameter.requires_grad)
+        for buffer in model.buffers():
+            in_place_of[id(buffer)] = torch.empty_like(buffer, device="meta")
+        return copy.deepcopy(model, in_place_of)
+    except Exception:  # noqa: BLE001 - a user's module may hold anything
+        return None
 
 
-def _own_parameters(model: nn.Module) -> dict[nn.Module, int]:
-    """Parameters each module holds itself. One that several hold is counted at the first."""
-    seen: set[nn.Parameter] = set()
-    counts = {}
-    for module in model.modules():
-        fresh = [parameter for parameter in module.parameters(recurse=False) if parameter not in seen]
-        seen.update(fresh)
-        counts[module] = sum(parameter.numel() for parameter in fresh)
-    return counts
+def _quietly(model: nn.Module, input_shape: tuple[int, ...]) -> dict[nn.Module, _Tally]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they would come again with data
+        return _run(model, input_shape, sights=True)
 
 
-def _run(model: nn.Module, example: Tensor) -> dict[nn.Module, _Tally]:
+def _example(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is None:
+        return torch.zeros(shape)
+    return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
+
+
+def _run(model: nn.Module, input_shape: tuple[int, ...], *, sights: bool) -> dict[nn.Module, _Tally]:
     """Call the model once and tally every module it calls, in the order of first call.
 
     Gradients stay on and attention is computed by plain products: torch's fused paths hide from the counter, which of
     them depends on its version.
     """
+    example = _example(model, (1, *input_shape))
+    constants = [*model.parameters(), *model.buffers()]
+    tracer = SightTracer(example, constants) if sights and len(input_shape) == 3 else None
     counter = FlopCounterMode(display=False)
     tallies: dict[nn.Module, _Tally] = {}
     open_calls: list[tuple[int, int]] = []  # per call under way: operations before it, operations of calls inside it
@@ -118,28 +191,199 @@ def _run(model: nn.Module, example: Tensor) -> dict[nn.Module, _Tally]:
         tallies.setdefault(module, _Tally())
         open_calls.append((counter.get_total_flops(), 0))
 
-    def leave(module: nn.Module, _: Any, output: Any) -> None:
+    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
         before, inside = open_calls.pop()
         spent = counter.get_total_flops() - before
-        tallies[module].macs += (spent - inside) // 2
-        tallies[module].output_shape = _shape_of(output)
+        tally = tallies[module]
+        tally.macs += (spent - inside) // 2
         if open_calls:
             outer_before, outer_inside = open_calls[-1]
             open_calls[-1] = (outer_before, outer_inside + spent)
+        given = _first_tensor(output)
+        tally.output_shape = None if given is None else tuple(given.shape[1:])
+        if given is not None and not any(_share_memory(given, taken) for taken in inputs if isinstance(taken, Tensor)):
+            tally.output_bytes += math.prod(given.shape) * FLOAT32_BYTES
+        if len(input_shape) == 3:
+            tally.receptive_field, tally.stride = _seen(tracer, given)
 
     with ExitStack() as stack:
+        stack.enter_context(_in_mode(model, training=False))
         removers: list[Callable[[], None]] = []
         for module in model.modules():
             removers.append(module.register_forward_pre_hook(enter).remove)
             removers.append(module.register_forward_hook(leave).remove)
         for remove in removers:
             stack.callback(remove)
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        stack.enter_context(_plain_attention())
+        with torch.enable_grad(), tracer or nullcontext(), counter, example.device:
             model(example)
     return tallies
 
 
-def _shape_of(output: Any) -> tuple[int, ...] | None:
+def _seen(
+    tracer: SightTracer | None, given: Tensor | None
+) -> tuple[tuple[Reach, Reach], tuple[int | None, int | None]]:
+    sight = tracer.sight(given) if tracer is not None and given is not None else None
+    if sight is None:
+        return (None, None), (None, None)
+    (rows, down), (columns, across) = reach(sight, 0), reach(sight, 1)
+    return (rows, columns), (down, across)
+
+
+@contextmanager
+def _in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    was_training = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in was_training.items():
+            module.training = mode
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _training_bytes(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
+    """What one more example makes autograd keep."""
+    try:
+        few, many = (_kept_bytes(model, (batch, *input_shape)) for batch in (2, 4))
+    except Exception:  # noqa: BLE001 - a user's module may raise anything
+        return None
+    return (many - few) // 2
+
+
+def _kept_bytes(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Memory of the tensors that autograd keeps, but for the model's own, in float32."""
+    own = {_address(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, tuple[Any, int]] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        size = storage.nbytes()
+        if tensor.is_floating_point():
+            size = size // tensor.element_size() * FLOAT32_BYTES
+        kept[_address(tensor)] = (storage, size)  # held on to, so that no other gets its address
+        return tensor
+
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(_in_mode(model, training=True))
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
+        example = _example(model, shape)
+        with torch.enable_grad(), example.device:
+            output = model(example)
+    del output  # it held what was kept until now
+    return sum(size for address, (_, size) in kept.items() if address not in own)
+
+
+def _address(tensor: Tensor) -> int:
+    """Of a tensor's memory, whether there is any or not."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _share_memory(one: Tensor, other: Tensor) -> bool:
+    return _address(one) == _address(other)
+
+
+def _first_tensor(output: Any) -> Tensor | None:
     while isinstance(output, (tuple, list)) and output:
         output = output[0]
-    return tuple(output.shape[1:]) if isinstance(output, Tensor) else None
+    return output if isinstance(output, Tensor) else None
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def _table(
+    model: nn.Module, input_shape: tuple[int, ...], tallies: dict[nn.Module, _Tally], training_bytes: int | None
+) -> Anatomy:
+    own = _own_parameters(model)
+    names = {module: name or ROOT_NAME for name, module in model.named_modules()}
+    uncalled = [module for module in model.modules() if module not in tallies]
+    rows = tuple(
+        _row(names[module], module, tallies.get(module, _Tally()), own[module])
+        for module in [*tallies, *uncalled]
+        if sum(own[module]) or (module in tallies and (tallies[module].macs or _is_leaf(module)))
+    )
+    return Anatomy(
+        input_shape=input_shape,
+        rows=rows,
+        blocks=tuple(
+            _block(names[module], module, tallies.get(module, _Tally()), rows)
+            for module in model.modules()
+            if module is not model and not _is_leaf(module)
+        ),
+        parameters=sum(row.parameters for row in rows),
+        trainable_parameters=sum(row.trainable_parameters for row in rows),
+        macs=sum(row.macs for row in rows),
+        output_bytes=sum(row.output_bytes for row in rows),
+        training_bytes=training_bytes,
+    )
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None
+
+
+def _row(name: str, module: nn.Module, tally: _Tally, own: tuple[int, int]) -> LayerRow:
+    trainable, frozen = own
+    return LayerRow(
+        name=name,
+        kind=type(module).__name__,
+        output_shape=tally.output_shape,
+        parameters=trainable + frozen,
+        trainable_parameters=trainable,
+        macs=tally.macs,
+        output_bytes=tally.output_bytes,
+        receptive_field=tally.receptive_field,
+        stride=tally.stride,
+        convolution=_convolution(module) if isinstance(module, nn.Conv2d) else None,
+    )
+
+
+def _convolution(layer: nn.Conv2d) -> Convolution:
+    height, width = layer.kernel_size
+    return Convolution(
+        kernel=(height, width),
+        in_channels=layer.in_channels,
+        out_channels=layer.out_channels,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )
+
+
+def _block(name: str, module: nn.Module, tally: _Tally, rows: tuple[LayerRow, ...]) -> LayerRow:
+    inside = [row for row in rows if row.name == name or row.name.startswith(f"{name}.")]
+    return LayerRow(
+        name=name,
+        kind=type(module).__name__,
+        output_shape=tally.output_shape,
+        parameters=sum(row.parameters for row in inside),
+        trainable_parameters=sum(row.trainable_parameters for row in inside),
+        macs=sum(row.macs for row in inside),
+        output_bytes=sum(row.output_bytes for row in inside),
+        receptive_field=tally.receptive_field,
+        stride=tally.stride,
+    )
+
+
+def _own_parameters(model: nn.Module) -> dict[nn.Module, tuple[int, int]]:
+    """Parameters each module holds itself, trainable and frozen. One that several hold is counted at the first."""
+    seen: set[nn.Parameter] = set()
+    counts = {}
+    for module in model.modules():
+        fresh = [parameter for parameter in module.parameters(recurse=False) if parameter not in seen]
+        seen.update(fresh)
+        trainable = sum(parameter.numel() for parameter in fresh if parameter.requires_grad)
+        counts[module] = (trainable, sum(parameter.numel() for parameter in fresh) - trainable)
+    return counts

@@ -95,6 +95,8 @@ class Dropout(nn.Module):
             dtype = np.float64 if x.dtype == torch.float64 else np.float32
             kept = keep_mask(self._bits, tuple(x.shape), self.p)
             return torch.from_numpy(np.multiply(kept, scale, dtype=dtype)).to(x.dtype)
+        if x.device.type == "meta":  # nothing is computed there, so nothing is drawn
+            return torch.empty_like(x)
         if self._device_generator is None:
             self._device_generator = torch.Generator(x.device).manual_seed(self._device_seed)
         uniform = torch.rand(x.shape, generator=self._device_generator, device=x.device)

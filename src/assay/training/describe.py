@@ -11,10 +11,12 @@ from assay.data.demands import check_augment, check_shift
 from assay.data.load import load_source
 from assay.data.normalize import output_shape
 from assay.errors import InvalidValueError
-from assay.models.anatomy import Anatomy, LayerRow, dissect
+from assay.models.anatomy import FLOAT32_BYTES, Anatomy, LayerRow, dissect
 from assay.models.build import build_model
-from assay.recipe.schema import FittedAtOnce, Init, Model, Recipe, SvmModel
+from assay.models.freeze import freeze
+from assay.recipe.schema import FittedAtOnce, Recipe, SvmModel
 from assay.training.engines.translate import check_shapes, translate
+from assay.training.network import started
 
 
 def model_anatomy(recipe: Recipe) -> Anatomy:
@@ -25,31 +27,32 @@ def model_anatomy(recipe: Recipe) -> Anatomy:
     """
     examples = load_source(recipe.data)
     input_shape = output_shape(examples.input_shape, recipe.data.normalize)
-    return anatomy_of(
-        recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=len(examples.classes)
-    )
+    return anatomy_of(recipe, input_shape=input_shape, classes=len(examples.classes))
 
 
-def anatomy_of(model: Model, init: Init, *, seed: int, input_shape: tuple[int, ...], classes: int) -> Anatomy:
-    """The layer table of a model for such inputs and so many classes.
+def anatomy_of(recipe: Recipe, *, input_shape: tuple[int, ...], classes: int) -> Anatomy:
+    """The layer table of a recipe's model for such inputs and so many classes, frozen as the recipe says.
 
     A linear model fitted at once has one row, of its weight vectors (R, D) and R intercepts; two classes share one.
 
     Raises:
         InvalidValueError: the model is an RBF machine, which has no layers.
-        InputError: the model section is unfit; see `assay.models.build.build_model`.
+        InputError: the model section is unfit; see `assay.models.build.build_model` and `assay.models.freeze.freeze`.
     """
-    if isinstance(model, FittedAtOnce):
-        return _linear_anatomy(model, math.prod(input_shape), classes)
-    return dissect(build_model(model, init, seed=seed, input_shape=input_shape, classes=classes), input_shape)
+    if isinstance(recipe.model, FittedAtOnce):
+        return _linear_anatomy(recipe.model, math.prod(input_shape), classes)
+    model = build_model(recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=classes)
+    freeze(model, recipe.freeze, trains=False)
+    return dissect(model, input_shape)
 
 
 def check_model(recipe: Recipe) -> None:
-    """Load the data, hold them against the recipe, and build the model for its engine, if it is one that is built.
+    """Load the data, hold them against the recipe, and build the model for its engine, if it is one that is built,
+    with the weights it starts from.
 
     Raises:
-        InputError: the data or model section is unfit, the data cannot be augmented or shifted as asked, or the engine
-            lacks what the model needs.
+        InputError: the data or model section is unfit, the data cannot be augmented or shifted as asked, the engine
+            lacks what the model needs, the weights are missing or do not fit it, or nothing of that name can be frozen.
     """
     examples = load_source(recipe.data)
     check_augment(recipe, examples)
@@ -60,6 +63,7 @@ def check_model(recipe: Recipe) -> None:
     model = build_model(
         recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=len(examples.classes)
     )
+    started(model, recipe)
     if recipe.train.engine == "numpy":
         check_shapes(translate(model), input_shape)
 
@@ -74,11 +78,23 @@ def _linear_anatomy(model: FittedAtOnce, values: int, classes: int) -> Anatomy:
         )
     vectors = 1 if classes == 2 else classes
     kind = "LinearSVC" if isinstance(model, SvmModel) else "LogisticRegression"
+    parameters = vectors * (values + 1)
     row = LayerRow(
         name="coefficients",
         kind=kind,
         output_shape=(vectors,),
-        parameters=vectors * (values + 1),
+        parameters=parameters,
+        trainable_parameters=parameters,
         macs=vectors * values,
+        output_bytes=vectors * FLOAT32_BYTES,
     )
-    return Anatomy(rows=(row,), parameters=row.parameters, trainable_parameters=row.parameters, macs=row.macs)
+    return Anatomy(
+        input_shape=(values,),
+        rows=(row,),
+        blocks=(),
+        parameters=row.parameters,
+        trainable_parameters=row.parameters,
+        macs=row.macs,
+        output_bytes=row.output_bytes,
+        training_bytes=None,
+    )
