@@ -108,6 +108,10 @@ class RunRecord:
     """What the data were: ``source``, ``identity`` (equal for the same examples), ``shape`` of one raw input,
     ``counts`` (examples of each class, by split), ``skipped`` (each example left out as unreadable, with the
     reason), ``remarks``."""
+    pretrained: Mapping[str, Any] = field(default_factory=dict)
+    """The weights it started from, if they were trained before: ``file``, ``sha256``, ``head`` (``layer``, and whether
+    its weights were ``loaded``), and names of tensors: ``loaded``, ``missing``, ``unexpected``, ``other_shape`` (in the
+    file, and in the model), ``adapted`` (how)."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

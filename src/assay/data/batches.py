@@ -5,6 +5,7 @@ Shape key: N examples of a split, B examples in a batch, K classes; an input is 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -69,6 +70,13 @@ class SplitData:
     def with_changed(self, change: Callable[[Tensor], Tensor]) -> SplitData:
         """The same split, with a change of raw inputs that keeps their shape, made before they are normalised."""
         return SplitData(ChangedExamples(self._raw, change), self._normalizer, self.indices_N, self.labels_N)
+
+    def with_inputs(self, inputs_N: Tensor) -> SplitData:
+        """The same split, with what was made of its normalised inputs in their place, (N, …) on the device."""
+        made = copy.copy(self)
+        made._normalised = inputs_N
+        made.input_shape = tuple(inputs_N.shape[1:])
+        return made
 
     def raw(self, chosen_B: NDArray[np.int64]) -> Tensor:
         """Inputs of the examples at these places of the split, as the source gives them."""

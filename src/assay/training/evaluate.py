@@ -61,7 +61,7 @@ def evaluate(scores: Scores, split: SplitData) -> Evaluation:
     with torch.inference_mode():
         # Made at once: kept batch by batch, they would lie between the batches in memory, which then cannot be reused.
         probabilities_NK = torch.empty(0)
-        for x_B, y_B in split.in_order(_batch_size(split)):
+        for x_B, y_B in split.in_order(evaluation_batch(split)):
             log_p_BK = scores(x_B).log_softmax(dim=1)
             loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum())
             if not done:
@@ -79,7 +79,7 @@ def seconds_per_example(scores: Scores, split: SplitData) -> float:
     The fastest, because whatever else the machine does can only add to it.
     """
     fastest, spent = math.inf, 0.0
-    batches = [x_B for x_B, _ in islice(split.in_order(_batch_size(split)), _TIMED_BATCHES)]
+    batches = [x_B for x_B, _ in islice(split.in_order(evaluation_batch(split)), _TIMED_BATCHES)]
     with torch.inference_mode():
         for _ in range(_TIMED_PASSES):
             start = perf_counter()
@@ -93,5 +93,6 @@ def seconds_per_example(scores: Scores, split: SplitData) -> float:
     return fastest / sum(map(len, batches))
 
 
-def _batch_size(split: SplitData) -> int:
+def evaluation_batch(split: SplitData) -> int:
+    """How many examples of a split are classified at a time."""
     return min(EVALUATION_BATCH, max(_FEWEST_IMAGES, _BATCH_VALUES // math.prod(split.input_shape)))

@@ -15,6 +15,7 @@ from assay.training.boundary import BoundaryFrames
 from assay.training.checkpoint import Checkpoints
 from assay.training.engines.engine import Engine
 from assay.training.evaluate import Evaluation
+from assay.training.ground import ground_of
 from assay.training.measure import NOTHING_MEASURED, Measurements, epoch_record, untrained_record
 from assay.training.prepare import PreparedData
 from assay.training.progress import BestEpoch, Progress
@@ -72,7 +73,8 @@ class _Training:
     def __init__(self, recipe: Recipe, engine: Engine, data: PreparedData, checkpoints: Checkpoints) -> None:
         self._recipe, self._engine, self._data = recipe, engine, data
         self._checkpoints = checkpoints
-        self._measurements = Measurements(recipe, engine, data)
+        self._ground = ground_of(recipe, engine, data)
+        self._measurements = Measurements(recipe, engine, data, self._ground)
         self._boundary = BoundaryFrames(recipe, engine.scores, data)
         section = recipe.train
         self._progress = Progress(best=BestEpoch(section.watch, section.min_improvement))
@@ -88,6 +90,7 @@ class _Training:
         for name, part in (("engine", self._engine), ("progress", self._progress), ("boundary", self._boundary)):
             self._checkpoints.follow(name, part)
         if not self._checkpoints.resume():
+            self._progress.seconds = self._ground.seconds
             self._measured = self._measurements.before_training()
             if self._measured.train is not None:
                 self._progress.initial_loss = self._measured.train.finite_loss
@@ -97,7 +100,7 @@ class _Training:
     def _steps_from(self, first: int) -> Iterator[StepRecord]:
         section = self._recipe.train
         batches = training_batches(
-            self._data.splits["train"],
+            self._ground.train,
             self._recipe.augment,
             classes=len(self._data.classes),
             batch_size=section.batch_size,
@@ -182,5 +185,5 @@ class _Training:
             diverged_at=self._diverged_at,
             extra_metrics=final.extra_metrics,
             artefacts=self._boundary.artefacts(),
-            notes=self._notes,
+            notes=self._ground.notes + self._notes,
         )

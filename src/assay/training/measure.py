@@ -10,6 +10,7 @@ from assay.recipe.schema import Recipe
 from assay.records import EpochRecord, Split, StepRecord
 from assay.training.engines.engine import Engine
 from assay.training.evaluate import Evaluation, evaluate, seconds_per_example
+from assay.training.ground import Ground
 from assay.training.prepare import PreparedData
 from assay.training.shifts import shift_metrics
 from assay.training.views import seen_from
@@ -43,25 +44,29 @@ class FinalMeasurements:
 class Measurements:
     """Asks the engine's model of the splits that the recipe wants measured."""
 
-    def __init__(self, recipe: Recipe, engine: Engine, data: PreparedData) -> None:
+    def __init__(self, recipe: Recipe, engine: Engine, data: PreparedData, ground: Ground) -> None:
         self._section = recipe.evaluate
         self._scores = engine.scores
-        self._train = data.splits["train"] if recipe.evaluate.train_split else None
+        self._ground = ground
+        self._train = ground.train if recipe.evaluate.train_split else None
         self._val, self._test = data.splits["val"], data.splits["test"]
 
     def before_training(self) -> Measured:
-        return Measured(train=None if self._train is None else evaluate(self._scores, self._train))
+        return Measured(train=None if self._train is None else evaluate(self._ground.scores, self._train))
 
     def after_epoch(self) -> Measured:
-        on_train = None if self._train is None else evaluate(self._scores, self._train)
-        return Measured(train=on_train, val=evaluate(self._scores, self._val))
+        on_train = None if self._train is None else evaluate(self._ground.scores, self._train)
+        return Measured(train=on_train, val=evaluate(self._ground.scores, self._ground.val))
 
     def completed(self, measured: Measured) -> Measured:
-        """The same, with what is lacking at the end measured now."""
+        """The same, with what is lacking at the end measured now. What is kept of the validation split is what the
+        whole model says of its images."""
         on_train, on_val = measured.train, measured.val
         if self._train is not None and on_train is None:
-            on_train = evaluate(self._scores, self._train)
-        return Measured(train=on_train, val=evaluate(self._scores, self._val) if on_val is None else on_val)
+            on_train = evaluate(self._ground.scores, self._train)
+        if on_val is None or not self._ground.of_images:
+            on_val = evaluate(self._scores, self._val)
+        return Measured(train=on_train, val=on_val)
 
     def at_the_end(self, measured: Measured) -> FinalMeasurements:
         """Of a model whose training and validation splits were measured: the test split, and what else is asked."""

@@ -21,6 +21,7 @@ from assay.training.environment import environment
 from assay.training.evaluate import Evaluation
 from assay.training.fit import Trained, fit_in_epochs
 from assay.training.isolation import isolated, torch_device
+from assay.training.network import build_network
 from assay.training.prepare import PreparedData, prepare_data
 from assay.training.state import State
 
@@ -84,13 +85,16 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
     with isolated(threads=recipe.train.threads, seed=recipe.seed, device=where) as surroundings:
         checkpoints.follow("surroundings", surroundings)
         checkpoints.follow("clock", clock)
+        network = None
         data = prepare_data(recipe, where)
         if at_once:
             trained = fit_at_once(recipe, data)
         else:
-            trained = fit_in_epochs(recipe, build_engine(recipe, data, where), data, checkpoints)
+            network = build_network(recipe, data)
+            trained = fit_in_epochs(recipe, build_engine(recipe, data, where, network), data, checkpoints)
         pictures = artefacts(recipe, data)
-    notes = trained.notes + _notes(recipe, data, surroundings.warnings) + checkpoints.notes
+    started_from = () if network is None else network.notes
+    notes = started_from + trained.notes + _notes(recipe, data, surroundings.warnings) + checkpoints.notes
     record = RunRecord(
         fingerprint=fingerprint,
         status="diverged" if trained.diverged_at else "completed",
@@ -106,6 +110,7 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         diverged_at=trained.diverged_at,
         notes=notes,
         data=data.facts,
+        pretrained={} if network is None else network.pretrained,
     )
     return Run(
         record=record,

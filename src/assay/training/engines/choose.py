@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import nn
 
 from assay.data.batches import batch_bounds
 from assay.data.smaller import scaled_size
 from assay.errors import InvalidValueError, KeyPath
-from assay.models.build import build_model
-from assay.models.fast_cifar import WHITENED_IMAGES, FastCifar
-from assay.recipe.schema import FastCifarModel, Recipe
+from assay.recipe.schema import Recipe
 from assay.training.arithmetic import Arithmetic, number_type
 from assay.training.engines.engine import Engine
 from assay.training.engines.one_hidden_layer import AutogradEngine, ModulesEngine
 from assay.training.engines.with_numpy import NumpyEngine
 from assay.training.engines.with_torch import TorchEngine
+from assay.training.network import Network, build_network
 from assay.training.optimizers import scaled_rate
 from assay.training.prepare import PreparedData
 from assay.training.schedules import build_schedule
 
 
-def build_engine(recipe: Recipe, data: PreparedData, device: torch.device) -> Engine:
+def build_engine(
+    recipe: Recipe, data: PreparedData, device: torch.device, network: Network | None = None
+) -> Engine:
     """The engine of a recipe's network, whose initial weights are the same whichever engine it is.
+
+    Args:
+        recipe: the recipe.
+        data: prepared for it.
+        device: where to compute.
+        network: the recipe's, which the engine takes over; None builds it.
 
     Raises:
         InputError: the model does not suit its data or its engine.
     """
-    model = build_model(
-        recipe.model, recipe.init, seed=recipe.seed, input_shape=data.input_shape, classes=len(data.classes)
-    )
-    if isinstance(model, FastCifar) and isinstance(recipe.model, FastCifarModel) and recipe.model.whitening:
-        train_data = data.splits["train"]
-        model.whiten_patches_of(train_data.inputs(np.arange(min(len(train_data), WHITENED_IMAGES))).cpu())
+    model = (network or build_network(recipe, data)).model
     _refuse_batches_of_one(recipe, model)
     arithmetic = Arithmetic(recipe.train, device)
     arithmetic.prepared(model)

@@ -13,6 +13,8 @@ from assay.recipe.schema import Recipe
 from assay.records import Array, EpochRecord, StepRecord
 from assay.training.arithmetic import Arithmetic
 from assay.training.averaging import build_average
+from assay.training.evaluate import Scores
+from assay.training.frozen_features import Cut, Tail
 from assay.training.loop import global_norm, train
 from assay.training.losses import build_loss
 from assay.training.optimizers import build_optimizer
@@ -34,9 +36,11 @@ class TorchEngine:
 
     def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule, arithmetic: Arithmetic) -> None:
         self.model = model
+        self.arithmetic = arithmetic
+        self._trained: nn.Module = model
+        """What batches are given to in training: the model, or its tail."""
         self._recipe = recipe
         self._schedule = schedule
-        self._arithmetic = arithmetic
         self._optimizer = build_optimizer(recipe.optimizer, model)
         self._average = build_average(recipe.averaging, model)
 
@@ -51,13 +55,13 @@ class TorchEngine:
     def steps(self, batches: Iterable[Batch], *, first_step: int = 0) -> Iterator[StepRecord]:
         loss, train_section = self._recipe.loss, self._recipe.train
         for record in train(
-            self.model,
+            self._trained,
             batches,
             self._optimizer,
             self._schedule,
             build_loss(loss),
             Penalty(self.model, l1=loss.l1, l2=loss.l2),
-            self._arithmetic,
+            self.arithmetic,
             clip_norm=train_section.clip_norm,
             first_step=first_step,
         ):
@@ -68,8 +72,24 @@ class TorchEngine:
     def observe(self, record: EpochRecord) -> None:
         self._schedule.observe(record)
 
+    def start_at(self, cut: Cut) -> Scores:
+        """Take steps on what the frozen layers before a cut give, in place of images; gives the scores of such
+        features. `scores` stay those of images."""
+        self._trained = Tail(self.model, cut)
+        averaged = self._average.model
+        tail = self._trained if averaged is self.model else Tail(averaged, cut)
+
+        def scores_of_features(x_B: Tensor) -> Tensor:
+            if self._average.model is not averaged:  # asking also brings its running statistics up to date
+                raise RuntimeError("An average must stay one model.")
+            return scores_of(tail, self.arithmetic, x_B)
+
+        return scores_of_features
+
     def scores(self, x_B: Tensor) -> Tensor:
-        return scores_of(self._average.model, self._arithmetic, x_B)
+        if self._trained is not self.model:
+            self._trained.eval()  # a part of the model, which does not know that it was put into training mode
+        return scores_of(self._average.model, self.arithmetic, x_B)
 
     def weight_norm(self) -> float:
         return global_norm([parameter.detach() for parameter in self._average.model.parameters()])
@@ -85,7 +105,7 @@ class TorchEngine:
             "model": module_state(self.model),
             "optimizer": optimizer_state(self._optimizer),
             "schedule": self._schedule.state(),
-            "arithmetic": self._arithmetic.state(),
+            "arithmetic": self.arithmetic.state(),
             "average": self._average.state(),
         }
         if self._average.model is not self.model:
@@ -96,7 +116,7 @@ class TorchEngine:
         restore_module(self.model, part(state, "model"))
         restore_optimizer(self._optimizer, part(state, "optimizer"))
         self._schedule.restore(part(state, "schedule"))
-        self._arithmetic.restore(part(state, "arithmetic"))
+        self.arithmetic.restore(part(state, "arithmetic"))
         self._average.restore(part(state, "average"))
         if self._average.model is not self.model:
             restore_module_attributes(self._average.model, part(state, "averaged"))
