@@ -40,6 +40,9 @@ class MemoryRun(StoredRun):
     def weights(self) -> Mapping[str, Array]:
         return {}
 
+    def last_weights(self) -> Mapping[str, Array]:
+        return {}
+
     def preprocessing(self) -> tuple[Mapping[str, Any], Mapping[str, Array]]:
         return self._run.preprocessing, self._run.preprocessing_arrays
 
@@ -65,6 +68,8 @@ class Behaviour:
     spread: float = 0.004
     overfit: float = 0.3
     diverging_seeds: Sequence[int] = field(default_factory=tuple)
+    measured_every: int = 1
+    measures_train: bool = True
 
 
 def make_run(
@@ -127,6 +132,8 @@ def _history(
     for epoch in range(1, epochs + 1):
         learned = 1 - np.exp(-epoch / 5)
         lost = diverged and epoch == epochs
+        measured = epoch % behaviour.measured_every == 0 or epoch == epochs
+        on_train = measured and behaviour.measures_train
         accuracy = float(np.clip(0.1 + (target - 0.1) * learned + rng.normal(0, 0.004), 0, 1))
         train_loss = float(2.3 * np.exp(-epoch / 4) + 0.02 + abs(rng.normal(0, 0.002)))
         val_loss = float(2.3 * np.exp(-epoch / 4) + 0.09 + behaviour.overfit * 0.002 * epoch + rng.normal(0, 0.004))
@@ -137,10 +144,10 @@ def _history(
                 lr=1e-3,
                 running_train_loss=None if lost else train_loss * 1.1,
                 running_train_accuracy=accuracy,
-                train_loss=None if lost else train_loss,
-                train_accuracy=float(min(1.0, accuracy + 0.02 * learned)),
-                val_loss=None if lost else val_loss,
-                val_accuracy=accuracy,
+                train_loss=train_loss if on_train and not lost else None,
+                train_accuracy=float(min(1.0, accuracy + 0.02 * learned)) if on_train else None,
+                val_loss=val_loss if measured and not lost else None,
+                val_accuracy=accuracy if measured else None,
                 gradient_norm=None if lost else float(1.5 * np.exp(-epoch / 9) + 0.05),
                 weight_norm=None if lost else 14.0 + 0.1 * epoch,
                 seconds=0.05,

@@ -43,6 +43,25 @@ def test_many_notes_and_arms_and_words_are_cut_and_said_to_be():
     assert long.endswith("…")
 
 
+def test_runs_that_stopped_at_different_epochs_are_one_note():
+    def stopped(after: int, since: int, watched: str = "val_accuracy") -> RunRecord:
+        return record(
+            f"Training stopped after epoch {after}: {watched} had not improved for 3 measurements since epoch {since}."
+        )
+
+    records = {"a": [stopped(7, 4), stopped(12, 9), record("at epoch 3")], "b": [stopped(7, 4), record("at epoch 4")]}
+    assert noted(records) == (
+        "Noted in 2 of 3 runs of a, 1 of 2 runs of b: Training stopped after epochs 7 to 12: val_accuracy had not "
+        "improved for 3 measurements since epochs 4 to 9.",
+        "Noted in 1 of 3 runs of a: at epoch 3",
+        "Noted in 1 of 2 runs of b: at epoch 4",
+    )
+    assert noted({"a": [stopped(7, 4)] * 2})[0].endswith(
+        "after epoch 7: val_accuracy had not improved for 3 measurements since epoch 4."
+    )
+    assert len(noted({"a": [stopped(7, 4), stopped(7, 4, "val_loss")]})) == 2
+
+
 @pytest.fixture(scope="module")
 def unconverged(tmp_path_factory):
     study = assay.Study(

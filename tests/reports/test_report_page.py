@@ -236,6 +236,50 @@ def test_claims_and_arms_agree_on_a_run_that_diverged_before_the_epoch(name: str
     assert page.arms[0].estimates[0].n == sum(value is not None for value in values)
 
 
+SPARSE = {
+    "plain": Behaviour(measured_every=3, diverging_seeds=[2]),
+    "dropout 0.5": Behaviour(measured_every=7, measures_train=False),
+}
+
+
+def test_curves_join_the_epochs_that_were_measured() -> None:
+    results = make_results(dropout_study(), SPARSE, seeds=3)
+    page = build_page(results)
+    panels = {panel.metric.name: panel for panel in (*page.curves.panels, *page.curves.folded)}
+    assert [curve.arm for curve in panels["train_loss"].curves] == [
+        arm.name for arm in results.study.arms if arm.name != "dropout 0.5"
+    ]
+    accuracy = {curve.arm: curve for curve in panels["val_accuracy"].curves}
+    # One run diverged after epoch 10, and was measured there, where the others were not: no point of the arm's mean.
+    assert accuracy["plain"].epochs == (*range(3, 40, 3), 40)
+    assert accuracy["plain"].n == (3,) * 3 + (2,) * 11
+    assert accuracy["dropout 0.5"].epochs == (7, 14, 21, 28, 35, 40)
+    histories = [run.history() for run in results.runs["dropout 0.5"].values()]
+    values_SE = np.array(
+        [[history[epoch - 1].val_accuracy for epoch in (7, 14, 21, 28, 35, 40)] for history in histories]
+    )
+    assert accuracy["dropout 0.5"].mean == pytest.approx(values_SE.mean(axis=0))
+    assert panels["weight_norm"].curves[0].epochs == tuple(range(1, 41))
+    assert page.curves.remarks == (
+        "Not measured after every epoch; lines join the epochs that were: plain, dropout 0.5.",
+    )
+
+
+def test_an_arm_whose_every_run_diverged_between_measurements_is_drawn_as_far_as_it_came() -> None:
+    results = make_results(dropout_study(), {"plain": Behaviour(measured_every=4, diverging_seeds=[0, 1, 2])}, seeds=3)
+    curve = build_page(results).curves.panels[0].curves[0]
+    assert curve.epochs == (4, 8, 10)
+    assert None not in curve.mean
+
+
+def test_of_many_measured_epochs_evenly_spaced_ones_are_drawn() -> None:
+    results = make_results(dropout_study(), {"plain": Behaviour(measured_every=3)}, seeds=1, epochs=900, examples=30)
+    panel = build_page(results).curves.panels[0]
+    assert len(panel.curves[0].epochs) == curves.MOST_POINTS
+    assert all(epoch % 3 == 0 for epoch in panel.curves[0].epochs)
+    assert panel.curves[0].epochs[-1] == 900
+
+
 def test_a_study_without_any_run_still_makes_a_page() -> None:
     page = build_page(make_results(dropout_study(), seeds=0))
     assert page.totals.runs == 0

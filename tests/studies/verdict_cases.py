@@ -47,6 +47,9 @@ class FakeRun(StoredRun):
     def weights(self):
         raise AssertionError("verdicts need no weights")
 
+    def last_weights(self):
+        raise AssertionError("verdicts need no weights")
+
     def preprocessing(self):
         raise AssertionError("verdicts need no preprocessing")
 

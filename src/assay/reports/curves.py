@@ -41,6 +41,9 @@ def curves(evidence: Evidence, metrics: Sequence[Metric]) -> Curves:
     level = [arm.name for arm in evidence.arms if arm.name in drawn & at_once]
     if level and longest > 1:
         remarks.append(f"Fitted at once, without epochs, and so drawn as level lines: {', '.join(level)}.")
+    sparse = _sparsely_measured(evidence, drawn - at_once)
+    if sparse:
+        remarks.append(f"Not measured after every epoch; lines join the epochs that were: {', '.join(sparse)}.")
     if longest > MOST_POINTS:
         remarks.append(f"Of {longest:,} epochs {MOST_POINTS} evenly spaced ones are drawn; all are in history.csv.")
     return Curves(panels=tuple(shown), folded=tuple(folded), remarks=tuple(remarks))
@@ -58,7 +61,7 @@ def _panel(evidence: Evidence, name: str, drawn: frozenset[str]) -> CurvePanel:
     for position, arm in enumerate(evidence.arms):
         if arm.name not in drawn or (name == _RATE.name and arm.name in at_once):  # such an arm has no rate
             continue
-        curve = _curve(arm, position, name)
+        curve = _curve(arm, position, CATALOGUE.get(name, _RATE))
         if curve is not None:
             found.append(_level(curve, _longest(evidence)) if arm.name in at_once else curve)
     return CurvePanel(metric=CATALOGUE.get(name, _RATE), curves=tuple(found))
@@ -84,12 +87,38 @@ def _level(curve: Curve, longest: int) -> Curve:
     )
 
 
-def _curve(arm: ArmEvidence, position: int, name: str) -> Curve | None:
-    values_SE = _aligned(arm, name)
+def _sparsely_measured(evidence: Evidence, names: frozenset[str]) -> list[str]:
+    def epochs_of(arm: ArmEvidence) -> int:
+        return max((len(run.history_EF) for run in arm.runs), default=0)
+
+    return [
+        arm.name
+        for arm in evidence.arms
+        if arm.name in names and len(_measured_places(arm, CATALOGUE["val_accuracy"])) < epochs_of(arm)
+    ]
+
+
+def _measured_places(arm: ArmEvidence, metric: Metric) -> NDArray[np.int64]:
+    """Which epochs to draw: all but those at which some run had gone on without measuring.
+
+    A run that diverged has been measured there, whenever that was; if others went on, one value of it alone would not
+    be their mean.
+    """
+    values_SE = _aligned(arm, metric.name)
+    if not metric.measured:
+        return np.arange(values_SE.shape[1])
+    last_S1 = np.array([[len(run.history_EF) - 1] for run in arm.runs]).reshape(-1, 1)
+    goes_on_SE = np.arange(values_SE.shape[1]) < last_S1
+    return np.flatnonzero(~(goes_on_SE & np.isnan(values_SE)).any(axis=0))
+
+
+def _curve(arm: ArmEvidence, position: int, metric: Metric) -> Curve | None:
+    values_SE = _aligned(arm, metric.name)
     present_SE = np.isfinite(values_SE)
-    if not present_SE.any():
+    measured = _measured_places(arm, metric)
+    if not present_SE[:, measured].any():
         return None
-    kept = _spaced(values_SE.shape[1])
+    kept = measured[_spaced(len(measured))]
     values_SE, present_SE = values_SE[:, kept], present_SE[:, kept]
     n_E = present_SE.sum(axis=0)
     filled_SE = np.where(present_SE, values_SE, 0.0)

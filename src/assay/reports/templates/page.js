@@ -65,10 +65,11 @@
     const last = Number(chart.dataset.last);
     let data = null;
     let epoch = null;
+    // Of all curves: an arm may have been measured at other epochs than the rest.
+    const known = () => [...new Set(data.curves.flatMap((curve) => curve.epochs))].sort((a, b) => a - b);
     const read = (target, x, y) => {
       data ??= JSON.parse(document.getElementById(figure.dataset.chart).textContent);
-      const epochs = data.curves.reduce((a, b) => (b.epochs.length > a.epochs.length ? b : a)).epochs;
-      epoch = epochs.reduce((a, b) => (Math.abs(b - target) < Math.abs(a - target) ? b : a));
+      epoch = known().reduce((a, b) => (Math.abs(b - target) < Math.abs(a - target) ? b : a));
       const share = last > first ? (epoch - first) / (last - first) : 0.5;
       for (const end of ["x1", "x2"]) cursor.setAttribute(end, `${share * 100}%`);
       chart.classList.add("reading-now");
@@ -99,8 +100,8 @@
       if (step === undefined) return;
       event.preventDefault();
       if (epoch === null || !Number.isFinite(step)) return read(step < 0 ? first : step > 1 ? last : first);
-      const known = data.curves.reduce((a, b) => (b.epochs.length > a.epochs.length ? b : a)).epochs;
-      read(known[Math.min(known.length - 1, Math.max(0, known.indexOf(epoch) + step))]);
+      const epochs = known();
+      read(epochs[Math.min(epochs.length - 1, Math.max(0, epochs.indexOf(epoch) + step))]);
     });
     leavesOff(chart);
   }
