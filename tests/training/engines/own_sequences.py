@@ -1,11 +1,26 @@
-"""Networks of a user's own that are sequences of layers, and some that only look like it."""
+"""Networks of a user's own that are sequences of layers, some that only look like it, and images for larger ones."""
 
 import math
 
+import numpy as np
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
+from assay.data.source import Examples
 from assay.models.layers import Dropout
+
+
+class LargeDigits:
+    """200 of scikit-learn's digits, each pixel a square of 4: images of 32×32."""
+
+    def load(self):
+        pixels, labels_N = load_digits(return_X_y=True)
+        images = np.kron(pixels[:200].reshape(-1, 1, 8, 8), np.ones((4, 4))) * 15
+        return Examples(inputs=images.astype(np.uint8), labels_N=labels_N[:200], classes=tuple("0123456789"))
+
+    def fingerprint(self):
+        return "1"
 
 
 class ThreeLayers(nn.Sequential):

@@ -160,6 +160,26 @@ def test_every_activation_and_norm_trains_alike(model, activation, norm):
     assert_one_curve(run("numpy", model=section), run("torch", model=section), 1e-8)
 
 
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "simplenet", "channels": [3, 4], "widths": [12]},
+        {"name": "open_ended_cnn", "channels": [4, 3], "kernels": [5, 1], "widths": [12, 8]},
+        {"name": "step_by_step_cnn", "channels": [4, 3, 5], "widths": [12], "pooling": "average"},
+        {"name": "channel_cnn", "channels": 3, "widths": [12]},
+    ],
+    ids=lambda model: model["name"],
+)
+def test_every_family_without_branches_trains_alike(model, norm):
+    sections = {
+        "model": {**model, "norm": norm, "dropout": 0.3},
+        "data": {"source": "own_sequences:LargeDigits"},
+        "train": {"epochs": 2},
+    }
+    assert_one_curve(run("numpy", **sections), run("torch", **sections), 1e-8)
+
+
 @pytest.mark.parametrize("pooling", ["max", "average", "subsample"])
 @pytest.mark.parametrize("form", ["inverted", "vanilla"])
 def test_every_pooling_and_form_of_dropout_trains_alike(pooling, form):
