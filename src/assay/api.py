@@ -30,8 +30,10 @@ from assay.studies.executors.contract import Executor
 from assay.studies.results import StudyResults
 from assay.studies.runner import conduct
 from assay.studies.store.folder import FolderStore
+from assay.training.every import Every
 
 DEFAULT_STORE = Path("assay-runs")
+CHECKPOINT_EVERY = "2min"
 ExecutorName = Literal["processes", "inline"]
 
 
@@ -125,7 +127,8 @@ class Settings:
 
     ``data_dir`` is the folder data are looked for in, before the user cache; None means those of ``$ASSAY_DATA``. It is
     put into this process's environment, where workers find it, and stays there. ``jobs`` None means as many as the
-    cores allow; ``time_limit`` is in seconds per run.
+    cores allow; ``time_limit`` is in seconds per run. ``checkpoint_every`` says how often a run under way is kept,
+    so that it goes on from there if it is interrupted: ``30s``, ``5min``, ``2h``, ``500steps`` or ``never``.
 
     Raises:
         InputError: a value is of another kind, or out of range.
@@ -138,6 +141,7 @@ class Settings:
     device: str = "auto"
     time_limit: float | None = None
     fail_fast: bool = False
+    checkpoint_every: str = CHECKPOINT_EVERY
 
     def __post_init__(self) -> None:
         if not isinstance(self.store, str | os.PathLike) or not str(self.store):
@@ -155,6 +159,7 @@ class Settings:
         if type(self.fail_fast) is not bool:
             raise InputError(f"fail_fast must be true or false, got {shown(self.fail_fast)}.")
         self._check_time_limit()
+        Every.parse(self.checkpoint_every)
 
     def _check_time_limit(self) -> None:
         limit = self.time_limit
@@ -294,10 +299,20 @@ def _weights_hash_now(place: str, model: str) -> str:
 _weights_hash = functools.lru_cache(maxsize=256)(_weights_hash_now)
 
 
-def run_trial(recipe: Recipe, *, device: str) -> Run:
-    """Train one recipe: what executors are handed. Device ``auto`` is a CUDA GPU if there is one, else the CPU."""
+def run_trial(
+    recipe: Recipe, *, device: str, store: Path | None = None, checkpoint_every: str = CHECKPOINT_EVERY
+) -> Run:
+    """Train one recipe: what executors are handed.
+
+    Args:
+        recipe: what to train.
+        device: ``auto`` is a CUDA GPU if there is one, else the CPU.
+        store: whose work folders hold checkpoints; None keeps none.
+        checkpoint_every: how often one is written.
+    """
     import torch
 
+    from assay.training.checkpoint import Checkpoints
     from assay.training.run import run_recipe
 
     if device == "auto":
@@ -309,7 +324,9 @@ def run_trial(recipe: Recipe, *, device: str) -> Run:
     weights = None if place is None else _weights_hash_now(place, recipe.model.name)
     data = _data_fingerprint_now(recipe.data.model_dump_json())
     name = fingerprint(recipe, data, _sources(recipe), weights=weights)
-    return run_recipe(recipe, fingerprint=name, device=device)
+    file = None if store is None else FolderStore(store).checkpoint_file(name)
+    checkpoints = Checkpoints(file, Every.parse(checkpoint_every))
+    return run_recipe(recipe, fingerprint=name, device=device, checkpoints=checkpoints)
 
 
 def make_executor(study: Study, settings: Settings) -> Executor:
@@ -318,8 +335,13 @@ def make_executor(study: Study, settings: Settings) -> Executor:
         from assay.training.isolation import torch_device
 
         torch_device(settings.device)  # found missing here once, rather than by every run
-    _check_user_classes(study)
-    trial: Callable[[Recipe], Run] = functools.partial(run_trial, device=settings.device)
+    _check_models(study)
+    trial: Callable[[Recipe], Run] = functools.partial(
+        run_trial,
+        device=settings.device,
+        store=Path(settings.store).absolute(),
+        checkpoint_every=settings.checkpoint_every,
+    )
     if settings.executor == "inline":
         from assay.studies.executors.inline import InlineExecutor
 
@@ -346,14 +368,32 @@ def jobs_for(study: Study, asked: int | None) -> int:
     return most if asked is None else min(asked, most)
 
 
-def _check_user_classes(study: Study) -> None:
-    """Build what a study names by dotted path once, so that one that does not fit is found at the start."""
+def _check_models(study: Study) -> None:
+    """Build once what a study names by dotted path, or starts from published weights, or freezes, so that what does not
+    fit is found at the start."""
+    checked = set()
     for arm in study.arms:
-        if paths := user_paths(arm.recipe):
-            from assay.training.describe import check_model
+        recipe, paths = arm.recipe, user_paths(arm.recipe)
+        built = recipe.model_dump_json(exclude={"loss", "optimizer", "schedule", "averaging"})
+        if built in checked or not (paths or recipe.pretrained.weights or recipe.freeze.active):
+            continue
+        checked.add(built)
+        from assay.training.describe import check_model
 
-            with _explaining_own_code(" and ".join(paths)):
-                check_model(arm.recipe)
+        explaining = _explaining_own_code(" and ".join(paths)) if paths else contextlib.nullcontext()
+        with _naming(arm.name if len(study.arms) > 1 else ""), explaining:
+            check_model(recipe)
+
+
+@contextlib.contextmanager
+def _naming(arm: str) -> Generator[None, None, None]:
+    """Say in which arm a value is wrong, where there are several."""
+    try:
+        yield
+    except InvalidValueError as error:
+        if not arm:
+            raise
+        raise InputError(f"arm {arm}: {error}") from error
 
 
 @contextlib.contextmanager

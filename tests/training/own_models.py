@@ -136,3 +136,47 @@ class KnowsOnlyItsExamples(nn.Module):
         if len(x) > 500:
             raise IndexError("no such example")
         return self.layer(x)
+
+
+class KeepsThings(nn.Module):
+    """Carries from step to step what is neither a parameter nor in the state_dict."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.layer = nn.Linear(64, classes)
+        self.register_buffer("last", torch.zeros(64), persistent=False)
+        self.register_buffer("late", None)
+        self.mean = torch.zeros(64)
+        self.scales = [1.0, (2, {"three": 3.0})]
+        self.generator = np.random.default_rng(1)
+        self.draws = {"torch": torch.Generator().manual_seed(2), "python": random.Random(3)}
+        self.steps = 0
+        self.itself = [self.scales]
+        self.itself.append(self.itself)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.training:
+            self.steps += 1
+            self.last = x.detach().mean(dim=0)
+            self.late = self.last * 2
+            self.mean = 0.9 * self.mean + 0.1 * self.last
+            self.scales[0] *= 1.01
+            noise = torch.rand(x.shape, generator=self.draws["torch"]) + self.draws["python"].random()
+            x = x + 0.1 * noise * float(self.generator.normal()) + 0.01 * self.steps
+        late = 0.0 if self.late is None else self.late
+        return self.layer((x + self.mean - self.last + 0.1 * late) * self.scales[0])
+
+
+class AnySize(nn.Module):
+    """Takes images of any size, and drops units by torch's own layer."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(input_shape[0], 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        )
+        self.out = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(8, classes))
+
+    def forward(self, x):
+        return self.out(self.body(x))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 DEFAULT_STORE = Path("assay-runs")
+CHECKPOINT_EVERY = "2min"
 
 store_option = click.option(
     "--store",

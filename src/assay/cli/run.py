@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from assay.cli.options import DEFAULT_STORE, data_dir_option, json_option, store_option
+from assay.cli.options import CHECKPOINT_EVERY, DEFAULT_STORE, data_dir_option, json_option, store_option
 from assay.cli.words import counted, one_line
 from assay.errors import ClaimNotSupportedError, InterruptedStudyError, RunFailedError
 
@@ -51,6 +51,13 @@ _FAILURES_SHOWN = 5
     help="Where tensors live; auto takes a CUDA GPU if there is one.",
 )
 @click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a run fails.")
+@click.option(
+    "--checkpoint-every",
+    default=CHECKPOINT_EVERY,
+    show_default=True,
+    metavar="TIME",
+    help="How often a run under way is kept, to go on from there: 30s, 5min, 2h, 500steps, or never.",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
 @click.option("--check", is_flag=True, help="Exit with 3 unless every claim is supported.")
 @json_option
@@ -65,6 +72,7 @@ def run_command(
     executor: str,
     device: str,
     time_limit: float | None,
+    checkpoint_every: str,
     fail_fast: bool,
     check: bool,
     as_json: bool,
@@ -72,7 +80,8 @@ def run_command(
 ) -> None:
     """Run the study (or single recipe) in FILE, judge its claims, and write its report.
 
-    Run it again to continue: only what is missing is computed.
+    Run it again to continue: only what is missing is computed, and a run that was interrupted goes on from its last
+    checkpoint.
 
     \b
       assay run labs/digits/dropout.yaml
@@ -90,6 +99,7 @@ def run_command(
         device=device,
         time_limit=time_limit,
         fail_fast=fail_fast,
+        checkpoint_every=checkpoint_every,
     )
     again = _command(file, overrides, profile, settings)
     if not quiet:
@@ -130,6 +140,8 @@ def _command(file: Path, overrides: Sequence[str], profile: str | None, settings
         words += ["--device", settings.device]
     if settings.time_limit is not None:
         words += ["--time-limit", f"{settings.time_limit:.12g}"]
+    if settings.checkpoint_every != CHECKPOINT_EVERY:
+        words += ["--checkpoint-every", settings.checkpoint_every]
     return shlex.join(words)
 
 
