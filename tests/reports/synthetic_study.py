@@ -70,6 +70,7 @@ class Behaviour:
     diverging_seeds: Sequence[int] = field(default_factory=tuple)
     measured_every: int = 1
     measures_train: bool = True
+    stops_after: int | None = None
 
 
 def make_run(
@@ -89,7 +90,8 @@ def make_run(
         behaviour.accuracy + shared.normal(0, behaviour.spread) + rng.normal(0, behaviour.spread / 5), 0.02, 1
     )
     diverged = seed in behaviour.diverging_seeds
-    history = _history(rng, float(target), behaviour, epochs // 4 if diverged else epochs, diverged)
+    trained = epochs // 4 if diverged else behaviour.stops_after or epochs
+    history = _history(rng, float(target), behaviour, trained, diverged)
     split_predictions = {
         "val": _predictions(rng, shared, classes, examples, float(target), diverged),
         "test": _predictions(rng, np.random.default_rng(5), classes, examples, float(target) - 0.004, diverged),

@@ -236,6 +236,20 @@ def test_claims_and_arms_agree_on_a_run_that_diverged_before_the_epoch(name: str
     assert page.arms[0].estimates[0].n == sum(value is not None for value in values)
 
 
+@pytest.mark.parametrize("name", ["val_accuracy@20", "train_loss@20", "weight_norm@20"])
+def test_claims_and_arms_agree_on_a_run_that_stopped_before_the_epoch(name: str) -> None:
+    study = dropout_study(claims=[{"arm": "dropout 0.5", "beats": "plain", "metric": name}])
+    results = make_results(study, {"plain": Behaviour(stops_after=12)}, seeds=3)
+    page = build_page(results)
+    metric = page.metrics[0]
+    values = [metric.value(run.record.metrics, run.history()) for run in results.runs["plain"].values()]
+    assert [run.values[0] for run in page.runs if run.arm == "plain"] == values
+    stays = name != "weight_norm@20"
+    assert values == [
+        getattr(run.history()[-1], name.partition("@")[0]) if stays else None for run in results.runs["plain"].values()
+    ]
+
+
 SPARSE = {
     "plain": Behaviour(measured_every=3, diverging_seeds=[2]),
     "dropout 0.5": Behaviour(measured_every=7, measures_train=False),

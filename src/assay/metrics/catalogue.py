@@ -44,6 +44,11 @@ class Metric:
         """Whether runs of this recipe have the metric: nothing that it needs is off."""
         return self.needs is None or attrgetter(self.needs)(recipe) not in _OFF
 
+    @property
+    def stays(self) -> bool:
+        """Whether a run that ended before an epoch counts there with what it had at its end."""
+        return self.unit in ("fraction", "nats")
+
     def value(self, metrics: Mapping[str, float | None], history: Sequence[EpochRecord]) -> float | None:
         """This metric of one run; None when it is missing, as a loss that was not finite.
 
@@ -53,7 +58,7 @@ class Metric:
         if self.epoch is None:
             return metrics.get(self.name)
         for record in history:
-            last = record is history[-1] and self.unit in ("fraction", "nats")
+            last = record is history[-1] and self.stays
             if record.epoch == self.epoch or (last and record.epoch < self.epoch):
                 value: float | None = getattr(record, self.name.partition("@")[0])
                 return value

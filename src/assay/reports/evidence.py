@@ -40,7 +40,7 @@ class RunEvidence:
             return self.record.metrics.get(metric.name)
         epochs_E, values_E = self.column("epoch"), self.column(metric.name.partition("@")[0])
         at_epoch = values_E[epochs_E == metric.epoch]
-        if not at_epoch.size and metric.unit == "fraction":  # it diverged earlier: its last predictions count
+        if not at_epoch.size and metric.stays:  # it ended earlier: what it was by then counts
             at_epoch = values_E[-1:]
         return float(at_epoch[0]) if at_epoch.size and np.isfinite(at_epoch[0]) else None
 
