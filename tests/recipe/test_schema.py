@@ -24,12 +24,45 @@ def recipe(**sections: Any) -> Recipe:
         (
             {"model": {}},
             "model needs the key 'name' to say which one is meant.\n"
-            "  Valid names: mlp, lenet5, svm, logistic_regression.",
+            "  Valid names: mlp, lenet5, simplenet, open_ended_cnn, step_by_step_cnn, channel_cnn, cifar_resnet, "
+            "fast_cifar, svm, logistic_regression. A class of your own is written package.module:Class. A classifier "
+            "of torchvision is written torchvision:resnet18.",
+        ),
+        (
+            {"model": {"name": "resnet18"}},
+            "package.module:Class. A classifier of torchvision is written torchvision:resnet18.",
+        ),
+        (
+            {"model": {"name": "torchvision:ResNet18"}},
+            "model.name must be torchvision: and a classifier's name there, like torchvision:resnet18, got "
+            "'torchvision:ResNet18'.",
+        ),
+        ({"model": {"name": "torchvision:resnet18", "dropout": 1}}, "model.dropout must be less than 1.0, got 1."),
+        (
+            {"model": {"name": "torchvision:resnet18", "widths": [1]}},
+            "model.widths is not a known key of torchvision.\n  Valid: dropout, name, small_images.",
+        ),
+        (
+            {"freeze": {"layers": ["conv 1"]}},
+            "freeze.layers[0] must be a name of layers or parameters, or a pattern of some, like features.*, got",
+        ),
+        (
+            {"model": {"name": "open_ended_cnn", "kernels": [5]}},
+            "model.kernels must be as many as model.channels (2), got 1.",
+        ),
+        ({"model": {"name": "open_ended_cnn", "kernels": [5, 2]}}, "must be odd, so that the size is kept, got 2."),
+        *(
+            (
+                {"model": {"name": name}, "train": {"engine": "numpy"}},
+                "train.engine numpy trains networks that are sequences of layers written by hand, and model.name "
+                f"{name} is none.\n  Choose train.engine torch",
+            )
+            for name in ("cifar_resnet", "fast_cifar", "torchvision:resnet18")
         ),
         ({"model": "mlp"}, "model must be a mapping with the key 'name', got 'mlp'."),
         ({"model": None}, "model must be a mapping with the key 'name', got None."),
         ({"model": {"name": 3}}, "model has an unknown name, got 3."),
-        ({"data": {"source": "digit"}}, 'Did you mean "digits"?'),
+        ({"data": {"source": "digit"}}, 'Did you mean "digits"? A class of your own is written package.module:Class.'),
         ({"model": {"name": "lenet5", "widths": [1]}}, "model.widths is not a known key of lenet5."),
         ({"optimizer": {"momentum": 0.9}}, "optimizer.momentum is not a known key of adam.\n  Valid: beta1, beta2"),
         (
@@ -104,8 +137,8 @@ def test_mistakes_are_explained(sections, message):
 
 
 def test_several_mistakes_are_counted():
-    with pytest.raises(InvalidValueError, match=r"train.epochs must be at least 1, got 0\.\n  \(1 more problem"):
-        recipe(train={"epochs": 0, "batch_size": -1})
+    with pytest.raises(InvalidValueError, match=r"train.epochs must be at least 0, got -1\.\n  \(1 more problem"):
+        recipe(train={"epochs": -1, "batch_size": -1})
 
 
 def test_a_section_that_names_no_variant_means_the_default_one():

@@ -30,7 +30,7 @@ def test_every_lab_is_valid(validator, file):
     [
         {"armss": {}},
         {"arms": {"a": {"model.dropuot": 0.1}}},
-        {"base": {"train": {"epochs": 0}}},
+        {"base": {"train": {"epochs": -1}}},
         {"base": {"model": {"name": "mlp", "dropuot": 0.1}}},
         {"seeds": "many"},
         {"margin": {"val_accuracy": 0}},

@@ -35,6 +35,7 @@ _OF_IMAGES = (
     | FastCifarModel
     | TorchvisionModel
 )
+_NOT_BY_HAND = CifarResNetModel | FastCifarModel | TorchvisionModel
 _WITH_A_NORM = MlpModel | LeNet5Model | SimpleNetModel | OpenEndedCnnModel | StepByStepCnnModel | ChannelCnnModel
 
 _Asked = tuple[tuple[str, ...], object, object, str]
@@ -156,6 +157,13 @@ def _check_engine(recipe: Recipe) -> None:
                 f"must be {needed} with train.engine {engine}, got {value}.",
                 "Choose train.engine torch, which knows it.",
             )
+    if engine == "numpy" and isinstance(recipe.model, _NOT_BY_HAND):
+        raise invalid_value(
+            ("train", "engine"),
+            "numpy trains networks that are sequences of layers written by hand, and model.name "
+            f"{recipe.model.name} is none.",
+            "Choose train.engine torch, or another model.",
+        )
     if engine in ("autograd", "modules") and (missing := _beyond_one_tanh_layer(recipe)):
         key, value, needed = missing
         raise invalid_value(

@@ -8,7 +8,16 @@ from pydantic import BeforeValidator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from assay.recipe.problems import invalid_value
-from assay.recipe.section import DottedPath, Fraction, Options, Section, variant_of
+from assay.recipe.section import (
+    OWN,
+    TORCHVISION,
+    TORCHVISION_NAME,
+    DottedPath,
+    Fraction,
+    Options,
+    Section,
+    variant_of,
+)
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "swish"]
 Norm = Literal["none", "batch", "layer"]
@@ -139,7 +148,8 @@ class TorchvisionModel(Section):
     """Any classifier of torchvision, by its name there; the first layer is fitted to the images' channels, the last to
     the classes."""
 
-    name: Annotated[str, Field(pattern=r"^torchvision:[a-z][a-z0-9_]*$", max_length=100)]
+    variant = TORCHVISION
+    name: Annotated[str, Field(pattern=TORCHVISION_NAME, max_length=100)]
     dropout: Fraction | None = None
     """Probability in its dropout layers; left out, torchvision's own."""
     small_images: bool = False
@@ -225,10 +235,10 @@ Model = Annotated[
     | Annotated[ChannelCnnModel, Tag("channel_cnn")]
     | Annotated[CifarResNetModel, Tag("cifar_resnet")]
     | Annotated[FastCifarModel, Tag("fast_cifar")]
-    | Annotated[TorchvisionModel, Tag("torchvision")]
+    | Annotated[TorchvisionModel, Tag(TORCHVISION)]
     | Annotated[SvmModel, Tag("svm")]
     | Annotated[LogisticRegressionModel, Tag("logistic_regression")]
-    | Annotated[UserModel, Tag("user")],
+    | Annotated[UserModel, Tag(OWN)],
     variant_of("name"),
 ]
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from assay.errors import InvalidValueError, did_you_mean, shown
+from assay.recipe.section import DOTTED_PATH, LAYER_PATTERN, OWN, TORCHVISION, TORCHVISION_NAME
 
 _VARIANT_ERRORS = ("variant_name", "variant_source", "union_tag_invalid", "union_tag_not_found")
 
@@ -64,7 +65,7 @@ def variant_key(model: type[BaseModel]) -> str | None:
 
 def _tags(model: type[BaseModel]) -> tuple[object, ...]:
     key = variant_key(model)
-    return (get_args(model.model_fields[key].annotation) or ("user",)) if key else ()
+    return (get_args(model.model_fields[key].annotation) or (getattr(model, "variant", OWN),)) if key else ()
 
 
 def _explain(detail: ErrorDetails, models: list[type[BaseModel]]) -> tuple[str, str]:
@@ -74,20 +75,21 @@ def _explain(detail: ErrorDetails, models: list[type[BaseModel]]) -> tuple[str, 
         names = [field.alias or name for model in models for name, field in model.model_fields.items()]
         wrong = detail["loc"][-1]
         variants = [str(tag) for model in models for tag in _tags(model)]
-        of_what = f" of {variants[0]}" if len(variants) == 1 and variants != ["user"] else ""
+        of_what = f" of {variants[0]}" if len(variants) == 1 and variants != [OWN] else ""
         return f"is not a known key{of_what}.", did_you_mean(wrong, names)
     if kind == "missing":
         return "is missing; it has no default.", ""
     if kind in _VARIANT_ERRORS:
         key = "source" if any(variant_key(model) == "source" for model in models) else "name"
-        names = [str(tag) for model in models for tag in _tags(model) if tag != "user"]
+        tags = [str(tag) for model in models for tag in _tags(model)]
+        names = [tag for tag in tags if tag not in (OWN, TORCHVISION)]
+        valid = f"Valid {key}s: {', '.join(names)}.{_free_names(tags)}"
         chosen = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, dict):
-            return f"must be a mapping with the key {key!r}{got}", f"Valid {key}s: {', '.join(names)}."
+            return f"must be a mapping with the key {key!r}{got}", valid
         if chosen is None:
-            return f"needs the key {key!r} to say which one is meant.", f"Valid {key}s: {', '.join(names)}."
-        own = " A class of your own is written package.module:Class." if len(names) < len(models) else ""
-        return f"has an unknown {key}, got {shown(chosen)}.", did_you_mean(chosen, names) + own
+            return f"needs the key {key!r} to say which one is meant.", valid
+        return f"has an unknown {key}, got {shown(chosen)}.", did_you_mean(chosen, names) + _free_names(tags)
     if kind in ("literal_error", "enum"):
         names = [text.strip().strip("'") for text in str(context.get("expected", "")).replace(" or ", ",").split(",")]
         return f"must be one of {', '.join(names)}{got}", did_you_mean(value, names) if isinstance(value, str) else ""
@@ -95,6 +97,14 @@ def _explain(detail: ErrorDetails, models: list[type[BaseModel]]) -> tuple[str, 
     if rule:
         return f"{rule(context)}{got}", _hint(kind, value, models)
     return f"is not valid: {detail['msg']}{got}", ""
+
+
+def _free_names(tags: Sequence[str]) -> str:
+    """How to write what has no fixed name among these variants."""
+    if OWN not in tags:
+        return ""
+    classifier = " A classifier of torchvision is written torchvision:resnet18." if TORCHVISION in tags else ""
+    return f" A class of your own is written package.module:Class.{classifier}"
 
 
 def _hint(kind: str, value: object, models: list[type[BaseModel]]) -> str:
@@ -120,6 +130,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
+_PATTERNS = {
+    DOTTED_PATH: "must be a dotted path like package.module:Name",
+    TORCHVISION_NAME: "must be torchvision: and a classifier's name there, like torchvision:resnet18",
+    LAYER_PATTERN: "must be a name of layers or parameters, or a pattern of some, like features.*",
+}
+
 _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "greater_than": lambda c: f"must be greater than {c['gt']:g}",
     "greater_than_equal": lambda c: (
@@ -134,7 +150,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "finite_number": lambda c: "must be a finite number",
     "bool_type": lambda c: "must be true or false",
     "string_type": lambda c: "must be text",
-    "string_pattern_mismatch": lambda c: "must be a dotted path like package.module:Name",
+    "string_pattern_mismatch": lambda c: _PATTERNS[c["pattern"]],
     "foreign_path": lambda c: "must name a class in a module of your own, not in the standard library or in assay's",
     "string_too_long": lambda c: f"must have at most {c['max_length']} characters",
     "string_too_short": lambda c: f"must have at least {c['min_length']} characters",

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+OWN, TORCHVISION = "user", "torchvision"
+"""Tags of the variants whose names are not fixed."""
+
 DOTTED_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+TORCHVISION_NAME = r"^torchvision:[a-z][a-z0-9_]*$"
+LAYER_PATTERN = r"^[\w.*?\[\]!\-]+$"
 FOREIGN_PACKAGES = frozenset(sys.stdlib_module_names) | {"__main__", "assay", "torch", "numpy", "pip", "setuptools"}
 """Packages whose classes are not the user's own: a dotted path that leads into them is refused unread."""
 
@@ -49,12 +54,15 @@ class _NotHashed:
 
 NotHashed = _NotHashed()
 Place = Annotated[str, Field(min_length=1, max_length=4096), NotHashed]
-LayerPattern = Annotated[str, StringConstraints(pattern=r"^[\w.*?\[\]!\-]+$", max_length=200)]
+LayerPattern = Annotated[str, StringConstraints(pattern=LAYER_PATTERN, max_length=200)]
 """Matches names of layers and parameters as a shell matches names of files."""
 
 
 class Section(BaseModel):
     """A part of a recipe: frozen, strict about types, closed to unknown keys."""
+
+    variant: ClassVar[str] = OWN
+    """The tag of a section with a free name among its variants; of others it is their name."""
 
     model_config = ConfigDict(
         frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -68,8 +76,8 @@ def variant_of(key: str) -> Discriminator:
         name = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
         if not isinstance(name, str):
             return None
-        if name.startswith("torchvision:"):
-            return "torchvision"
-        return "user" if ":" in name else name
+        if name.startswith(f"{TORCHVISION}:"):
+            return TORCHVISION
+        return OWN if ":" in name else name
 
     return Discriminator(variant, custom_error_type=f"variant_{key}", custom_error_message="unknown variant")
