@@ -81,16 +81,16 @@ class Spiked:
 
 
 class BreaksInTraining(nn.Module):
-    """Gives no numbers from the fourth training step on, and sound ones whenever it is measured."""
+    """Gives no numbers after some training steps, and sound ones whenever it is measured."""
 
-    def __init__(self, input_shape, classes):
+    def __init__(self, input_shape, classes, after=3):
         super().__init__()
         self.layer = nn.Linear(64, classes)
-        self.steps = 0
+        self.steps, self.after = 0, after
 
     def forward(self, x):
         self.steps += self.training
-        return self.layer(x.flatten(1)) + (float("nan") if self.training and self.steps > 3 else 0.0)
+        return self.layer(x.flatten(1)) + (float("nan") if self.training and self.steps > self.after else 0.0)
 
 
 class Points:
@@ -180,3 +180,18 @@ class AnySize(nn.Module):
 
     def forward(self, x):
         return self.out(self.body(x))
+
+
+class Complains(nn.Module):
+    """Warns in its first and its ninth training step."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.layer = nn.Linear(64, classes)
+        self.steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        if self.training and self.steps in (1, 9):
+            warnings.warn(f"step {self.steps}", stacklevel=2)
+        return self.layer(x.flatten(1))

@@ -120,6 +120,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": {"name": "own_models:DrawsWhenMeasured"},
         "train": {"batch_size": 10},
     },
+    "frozen layers, whose features are kept": {
+        "model": LENET,
+        "freeze": {"depth": 2},
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+    },
+    "frozen layers, seen anew each time": {
+        "model": LENET,
+        "augment": IMAGES,
+        "freeze": {"depth": 1},
+        "averaging": {"name": "ema"},
+        "evaluate": {"train_split": False},
+    },
     "smaller first, measured now and then": {
         "model": {"name": "own_models:AnySize"},
         "augment": IMAGES,
