@@ -222,9 +222,10 @@ def _layout(tensor: Tensor) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if tensor.device.type != "cpu":
         found["device"] = str(tensor.device)
-    dense = torch.empty_like(tensor, device="meta").stride() == tensor.stride()
-    if dense and not tensor.is_contiguous():
-        found["stride"] = tensor.stride()
+    stride = tensor.stride()
+    dense = torch.empty_like(tensor, device="meta").stride() == stride
+    if dense and stride != torch.empty(tensor.shape, device="meta").stride():
+        found["stride"] = stride
     return found
 
 
