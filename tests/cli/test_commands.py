@@ -197,8 +197,8 @@ def test_a_single_recipe_is_run_once(tmp_path):
         (["run", "absent.yaml"], "absent.yaml: there is no such file."),
         (["rnu"], "there is no command 'rnu'. Did you mean \"run\"?"),
         (
-            ["run", "study.yaml", "--set", "base.train.epochs=0"],
-            "--set base.train.epochs=0: base.train.epochs must be at least 1",
+            ["run", "study.yaml", "--set", "base.train.epochs=-1"],
+            "--set base.train.epochs=-1: base.train.epochs must be at least 0",
         ),
         (["run", "study.yaml", "--jobs", "0"], "--jobs"),
         (["run", "study.yaml", "--executor", "inline", "--time-limit", "5", "--set", "seeds=5"], "inline executor"),
