@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -16,6 +16,7 @@ def build(section, input_shape):
     return build_model(section, DefaultInit(name="default"), seed=0, input_shape=input_shape, classes=10)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     channels=st.integers(1, 9),
     maps=st.integers(1, 40),

@@ -118,10 +118,10 @@ def dissect(model: nn.Module, input_shape: tuple[int, ...]) -> Anatomy:
     if empty is not None:
         training_bytes = _training_bytes(empty, input_shape)
         try:
-            return _table(empty, input_shape, _quietly(empty, input_shape), training_bytes)
+            return _table(empty, input_shape, _run_without_data(empty, input_shape), training_bytes)
         except Exception:  # noqa: BLE001 - whatever it is that cannot be done without data can perhaps be done with them
             pass
-    return _table(model, input_shape, _run(model, input_shape, sights=False), training_bytes)
+    return _table(model, input_shape, _run(model, _example(model, (1, *input_shape)), sights=False), training_bytes)
 
 
 def folded(anatomy: Anatomy, depth: int) -> tuple[LayerRow, ...]:
@@ -161,28 +161,29 @@ def _without_data(model: nn.Module) -> nn.Module | None:
         return None
 
 
-def _quietly(model: nn.Module, input_shape: tuple[int, ...]) -> dict[nn.Module, _Tally]:
+def _run_without_data(model: nn.Module, input_shape: tuple[int, ...]) -> dict[nn.Module, _Tally]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they would come again with data
-        return _run(model, input_shape, sights=True)
+        example = _example(model, (1, *input_shape), torch.device("meta"))
+        return _run(model, example, sights=len(input_shape) == 3)
 
 
-def _example(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
+def _example(model: nn.Module, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
+    """Zeros of the model's type, where its parameters are if no place is given."""
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     if parameter is None:
-        return torch.zeros(shape)
-    return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
+        return torch.zeros(shape, device=device)
+    return torch.zeros(shape, dtype=parameter.dtype, device=device or parameter.device)
 
 
-def _run(model: nn.Module, input_shape: tuple[int, ...], *, sights: bool) -> dict[nn.Module, _Tally]:
+def _run(model: nn.Module, example: Tensor, *, sights: bool) -> dict[nn.Module, _Tally]:
     """Call the model once and tally every module it calls, in the order of first call.
 
     Gradients stay on and attention is computed by plain products: torch's fused paths hide from the counter, which of
     them depends on its version.
     """
-    example = _example(model, (1, *input_shape))
     constants = [*model.parameters(), *model.buffers()]
-    tracer = SightTracer(example, constants) if sights and len(input_shape) == 3 else None
+    tracer = SightTracer(example, constants) if sights else None
     counter = FlopCounterMode(display=False)
     tallies: dict[nn.Module, _Tally] = {}
     open_calls: list[tuple[int, int]] = []  # per call under way: operations before it, operations of calls inside it
@@ -203,7 +204,7 @@ def _run(model: nn.Module, input_shape: tuple[int, ...], *, sights: bool) -> dic
         tally.output_shape = None if given is None else tuple(given.shape[1:])
         if given is not None and not any(_share_memory(given, taken) for taken in inputs if isinstance(taken, Tensor)):
             tally.output_bytes += math.prod(given.shape) * FLOAT32_BYTES
-        if len(input_shape) == 3:
+        if example.dim() == 4:
             tally.receptive_field, tally.stride = _seen(tracer, given)
 
     with ExitStack() as stack:
@@ -279,7 +280,7 @@ def _kept_bytes(model: nn.Module, shape: tuple[int, ...]) -> int:
         warnings.simplefilter("ignore")
         stack.enter_context(_in_mode(model, training=True))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
-        example = _example(model, shape)
+        example = _example(model, shape, torch.device("meta"))
         with torch.enable_grad(), example.device:
             output = model(example)
     del output  # it held what was kept until now

@@ -352,16 +352,19 @@ def _hull(one: Window, other: Window) -> Window:
 
 
 def _contains(one: Window, other: Window, sizes: Sequence[int], image: tuple[int, int]) -> bool:
-    """Whether one holds the other wherever that moves, or covers the image."""
+    """Whether one holds the other wherever that moves, or covers the image.
+
+    Along a factor along which the other moves in an unknown way, its ends are those of all its places.
+    """
     if one.axis != other.axis:
         return False
     if _covers(one, image):
         return True
     before = after = 0
     for size, step, others in zip(sizes, one.steps, other.steps, strict=True):
-        if step is None or others is None:
+        if step is None or (others is None and step != 0):
             return False
-        apart = (others - step) * (size - 1)
+        apart = 0 if others is None else (others - step) * (size - 1)
         before, after = before + min(0, apart), after + max(0, apart)
     return one.first <= other.first + before and other.last + after <= one.last
 
