@@ -67,6 +67,8 @@ def study(tmp_path):
         ({"time_limit": "5"}, "The time limit must be above 0 and at most"),
         ({"time_limit": float("inf")}, "The time limit must be above 0 and at most"),
         ({"time_limit": -1}, "seconds, got -1."),
+        ({"checkpoint_every": "often"}, "checkpoint_every must be a time such as 30s, 5min or 2h, a number of steps"),
+        ({"checkpoint_every": 5}, "such as 500steps, or never, got 5."),
         ({"executor": "inline", "time_limit": 5}, "A time limit needs worker processes, got 5 s"),
     ],
 )

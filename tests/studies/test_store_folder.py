@@ -463,6 +463,60 @@ def test_leftovers_of_dead_writers_go_when_the_lease_is_taken_and_other_work_sta
         assert tree(work) == {"lease", "checkpoint/epoch-3.safetensors"}
 
 
+def test_a_checkpoint_outlives_its_process_and_failures_and_goes_once_the_run_exists(
+    store: FolderStore, run: Run
+) -> None:
+    file = store.checkpoint_file(run.fingerprint)
+    assert file.read() is None
+    with store.try_lease(run.fingerprint) or pytest.fail("no lease"):
+        file.write(b"half-way")
+        (file.path.parent / "writing-1-00000000").write_bytes(b"half-")  # as a kill leaves it
+    with FolderStore(store.root).try_lease(run.fingerprint) or pytest.fail("no lease"):
+        assert tree(file.path.parent) == {"lease", "checkpoint.safetensors"}
+        store.add_failure(failure_of(run))
+        assert file.read() == b"half-way"
+        file.write(b"further")
+        assert file.read() == b"further"
+        store.add(run)
+        assert file.read() == b"further"
+    assert not file.path.parent.exists()
+
+
+def test_what_a_process_left_that_died_right_after_it_added_a_run_goes_later(store: FolderStore, run: Run) -> None:
+    file = store.checkpoint_file(run.fingerprint)
+    lease = store.try_lease(run.fingerprint)
+    assert lease is not None
+    file.write(b"almost there")
+    store.add(run)  # and dies
+    unfinished = store.checkpoint_file("unfinished")
+    other = FolderStore(store.root)
+    with other.try_lease("unfinished") or pytest.fail("no lease"):
+        unfinished.write(b"half-way")
+    assert not file.path.parent.exists()
+    assert unfinished.read() == b"half-way"
+    lease.release()
+
+
+@pytest.mark.parametrize("fails", ["write_file", "sync_folder"])
+def test_a_work_file_that_cannot_be_written_leaves_the_former_one_and_no_trace(
+    store: FolderStore, run: Run, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    file = store.checkpoint_file(run.fingerprint)
+    with store.try_lease(run.fingerprint) or pytest.fail("no lease"):
+        file.write(b"former")
+
+        def full(path: Path, *_: bytes) -> None:
+            if path.name.startswith("writing-"):
+                path.write_bytes(b"some of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(disk, fails, full)
+        with pytest.raises(OSError, match="No space left on device"):
+            file.write(b"later")
+        assert tree(file.path.parent) == {"lease", "checkpoint.safetensors"}
+        assert file.read() == (b"former" if fails == "write_file" else b"later")
+
+
 def test_a_writer_taken_for_dead_writes_again(store: FolderStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     other = FolderStore(store.root)
     whole = disk.write_file
