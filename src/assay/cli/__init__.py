@@ -12,6 +12,7 @@ from assay import __version__
 from assay.cli.data import data_command
 from assay.cli.inspect import inspect_command
 from assay.cli.list import list_command
+from assay.cli.lr import lr_command
 from assay.cli.report import report_command
 from assay.cli.run import run_command
 from assay.cli.schema import schema_command
@@ -44,7 +45,9 @@ def cli() -> None:
     """
 
 
-for command in (run_command, report_command, list_command, data_command, inspect_command, schema_command):
+for command in (
+    run_command, report_command, list_command, data_command, inspect_command, lr_command, schema_command,
+):  # fmt: skip
     cli.add_command(command)
 
 

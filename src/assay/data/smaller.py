@@ -33,8 +33,8 @@ def scaled_size(height: int, width: int, side: int) -> tuple[int, int]:
 
 def scaled_down(x_BCHW: Tensor, side: int) -> Tensor:
     """Images whose shorter side is ``side``, by antialiased bilinear interpolation; smaller ones stay as they are."""
-    now = tuple(x_BCHW.shape[2:])
-    size = scaled_size(*now, side)
-    if size == now:
+    height, width = x_BCHW.shape[2:]
+    size = scaled_size(height, width, side)
+    if size == (height, width):
         return x_BCHW
     return functional.interpolate(x_BCHW, size=size, mode="bilinear", antialias=True, align_corners=False)

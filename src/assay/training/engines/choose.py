@@ -17,11 +17,15 @@ from assay.training.engines.with_torch import TorchEngine
 from assay.training.network import Network, build_network
 from assay.training.optimizers import scaled_rate
 from assay.training.prepare import PreparedData
-from assay.training.schedules import build_schedule
+from assay.training.schedules import Schedule, build_schedule
 
 
 def build_engine(
-    recipe: Recipe, data: PreparedData, device: torch.device, network: Network | None = None
+    recipe: Recipe,
+    data: PreparedData,
+    device: torch.device,
+    network: Network | None = None,
+    schedule: Schedule | None = None,
 ) -> Engine:
     """The engine of a recipe's network, whose initial weights are the same whichever engine it is.
 
@@ -30,6 +34,7 @@ def build_engine(
         data: prepared for it.
         device: where to compute.
         network: the recipe's, which the engine takes over; None builds it.
+        schedule: the learning rate over training, in place of the recipe's.
 
     Raises:
         InputError: the model does not suit its data or its engine.
@@ -40,7 +45,7 @@ def build_engine(
     arithmetic.prepared(model)
     _refuse_points(recipe, data)
     _refuse_images_too_small(recipe, data, model, arithmetic)
-    schedule = build_schedule(
+    schedule = schedule or build_schedule(
         recipe.schedule,
         lr=scaled_rate(recipe.optimizer, recipe.train.batch_size),
         epochs=recipe.train.epochs,
