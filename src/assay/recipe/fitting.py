@@ -180,7 +180,7 @@ def _of_torch_alone(recipe: Recipe) -> list[_Asked]:
     sixteen_bits = train.precision not in ("float32", "float64")
     return [
         (("train", "precision"), train.precision if sixteen_bits else "", "", "float32 or float64"),
-        (("train", "channels_last"), train.channels_last, False, "false"),
+        (("train", "channels_last"), "true" if train.channels_last else "", "", "false"),
         (("train", "clip_norm"), train.clip_norm, None, "left out"),
         (("averaging", "name"), recipe.averaging.name, "none", "none"),
         (("optimizer", "name"), recipe.optimizer.name if recipe.optimizer.name == "muon" else "", "", "another"),
