@@ -171,15 +171,14 @@ class Checkpoints:
 
 def encode(state: State, made_with: Mapping[str, Any]) -> bytes:
     """A checkpoint as its file holds it."""
-    copies = {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in state.tensors.items()
-    }
+    seen: set[int] = set()
+    values = {name: _values(tensor, seen) for name, tensor in state.tensors.items()}
     layout = {name: found for name, tensor in state.tensors.items() if (found := _layout(tensor))}
     facts = {"format": _FORMAT, "made_with": made_with, "layout": layout, "facts": state.facts}
-    data: bytes = save(copies, metadata={"facts": json.dumps(facts), "digest": _NO_DIGEST})
+    data: bytes = save(values, metadata={"facts": json.dumps(facts), "digest": _NO_DIGEST})
     place = data.index(_DIGEST) + len(_DIGEST)
-    return b"".join([data[:place], hashlib.sha256(data).hexdigest().encode(), data[place + len(_NO_DIGEST) :]])
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return b"".join([data[:place], digest, memoryview(data)[place + len(_NO_DIGEST) :]])
 
 
 def decode(data: bytes, made_with: Mapping[str, Any]) -> State:
@@ -207,13 +206,21 @@ def _checked_facts(data: bytes) -> dict[str, Any]:
     end = 8 + int.from_bytes(data[:8], "little")
     place = data.find(_DIGEST, 8, end) + len(_DIGEST)
     stop = place + len(_NO_DIGEST)
-    digest = hashlib.sha256(data[:place])
+    digest = hashlib.sha256(memoryview(data)[:place])
     digest.update(_NO_DIGEST.encode())
     digest.update(memoryview(data)[stop:])
     if digest.hexdigest().encode() != data[place:stop]:
         raise UnusableCheckpointError("it is damaged: its content does not fit its digest.")
     facts: dict[str, Any] = json.loads(json.loads(data[8:end])["__metadata__"]["facts"])
     return facts
+
+
+def _values(tensor: Tensor, seen: set[int]) -> Tensor:
+    """The tensor itself if it is all there is in its memory, on the CPU, and none of those seen; else a copy."""
+    memory = tensor.untyped_storage()
+    alone = tensor.is_contiguous() and memory.nbytes() == tensor.nbytes and memory.data_ptr() not in seen
+    seen.add(memory.data_ptr())
+    return tensor.detach().to("cpu", copy=not alone, memory_format=torch.contiguous_format)
 
 
 def _layout(tensor: Tensor) -> dict[str, Any]:
