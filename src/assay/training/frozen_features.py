@@ -163,11 +163,12 @@ def _tried(model: nn.Module, cut: Cut, arithmetic: Arithmetic, x_B: Tensor) -> C
         found = replace(cut, flatten=flatten)
         with _Watch(model, cut) as watch:
             scores_BK, feature_B = arithmetic.scores(model, x_B), watch.taken()
-            if feature_B is None or not _close(arithmetic.scores(Tail(model, found), feature_B), scores_BK):
-                return None
-            set_to_training(model)
-            if any(module.training and _changes(module) for module in before):
-                return None
+        if feature_B is None or not _close(arithmetic.scores(Tail(model, found), feature_B), scores_BK):
+            return None
+        set_to_training(model)
+        if any(module.training and _changes(module) for module in before):
+            return None
+        with _Watch(model, cut) as watch:
             for _ in range(2):
                 arithmetic.scores(model, x_B)
                 if not _close(watch.taken(), feature_B):

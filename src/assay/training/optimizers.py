@@ -21,8 +21,9 @@ from assay.training.muon import Muon
 from assay.training.penalties import penalised_weights
 
 
-def build_optimizer(section: Optimizer, model: nn.Module) -> optim.Optimizer:
-    """The optimizer of a model's trainable parameters, those with one factor on the rate in one group.
+def build_optimizer(section: Optimizer, model: nn.Module, *, trains: bool = True) -> optim.Optimizer:
+    """The optimizer of a model's trainable parameters, those with one factor on the rate in one group. One that has
+    none gets an idle optimizer where it is not to be trained.
 
     SGD, Adam and AdamW take torch's fused step, which adds in the same order each time and on the CPU is the fastest
     (measured on 85,000 parameters: Adam 0.10 ms against 0.26 and 0.31 ms, SGD 0.033 against 0.040 and 0.047 ms).
@@ -33,6 +34,8 @@ def build_optimizer(section: Optimizer, model: nn.Module) -> optim.Optimizer:
         InvalidValueError: the model has nothing to train, or a pattern of ``lr_factors`` fits no parameter of it.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
+        if not trains:
+            return optim.SGD([{"params": []}], lr=section.lr)
         raise InvalidValueError(("model", "name"), f"must have parameters to train; {type(model).__name__} has none.")
     if isinstance(section, MuonOptimizer):
         return _muon(section, model)

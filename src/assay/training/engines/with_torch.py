@@ -41,7 +41,7 @@ class TorchEngine:
         """What batches are given to in training: the model, or its tail."""
         self._recipe = recipe
         self._schedule = schedule
-        self._optimizer = build_optimizer(recipe.optimizer, model)
+        self._optimizer = build_optimizer(recipe.optimizer, model, trains=recipe.train.epochs > 0)
         self._average = build_average(recipe.averaging, model)
 
     @property
