@@ -114,6 +114,7 @@ def make_run(
             "seconds": float(2.0 + rng.normal(0, 0.1)),
             "inference_seconds": float(4e-6 + rng.normal(0, 1e-7)),
             "parameters": 85_002.0,
+            "trainable_parameters": 85_002.0,
         },
         examples={"train": 1149, "val": examples, "test": examples},
         classes=tuple(classes),

@@ -227,6 +227,9 @@ _METRICS = (
         meaning="epoch after which the weights were as they are kept: by default the last",
     ),
     Metric(name="parameters", better="lower", unit="count", meaning="number of parameters"),
+    Metric(
+        name="trainable_parameters", better="lower", unit="count", meaning="number of parameters that are not frozen"
+    ),
 )
 
 CATALOGUE: Mapping[str, Metric] = {metric.name: metric for metric in _METRICS}

@@ -131,7 +131,7 @@ def _shown_metrics(evidence: Evidence) -> tuple[tuple[Metric, ...], tuple[str, .
         if name in present:
             found.setdefault(name, CATALOGUE[name])
     # Times and parameters have columns of their own.
-    own_column = {"seconds", "inference_seconds", "parameters"}
+    own_column = {"seconds", "inference_seconds", "parameters", "trainable_parameters"}
     metrics = tuple(metric for metric in found.values() if metric.name not in own_column)
     return metrics[:MOST_METRICS], _cut(len(metrics), MOST_METRICS, "metrics", "arms.csv")
 
@@ -145,6 +145,7 @@ def _cut(total: int, most: int, noun: str, table: str) -> tuple[str, ...]:
 def _arm_entry(arm: ArmEvidence, position: int, evidence: Evidence, metrics: Sequence[Metric]) -> ArmEntry:
     results = evidence.results
     parameters = {run.record.parameters for run in arm.runs}
+    trainable = {run.record.trainable_parameters for run in arm.runs}
     asked = results.fingerprints.get(arm.name, {})
     failed = results.failures.get(arm.name, {})
     stored = {run.seed for run in arm.runs}
@@ -155,6 +156,7 @@ def _arm_entry(arm: ArmEvidence, position: int, evidence: Evidence, metrics: Seq
         n=len(arm.runs),
         estimates=tuple(estimate(arm.values(metric)) for metric in metrics),
         parameters=parameters.pop() if len(parameters) == 1 else None,
+        trainable_parameters=trainable.pop() if len(trainable) == 1 else None,
         seconds=estimate(arm.values(CATALOGUE["seconds"])),
         inference_seconds=estimate(arm.values(CATALOGUE["inference_seconds"])),
         diverged=sum(run.record.status == "diverged" for run in arm.runs),

@@ -101,6 +101,9 @@ class ArmEntry:
     """Runs in the store."""
     estimates: tuple[Estimate, ...]
     parameters: int | None
+    """Of its network; None where they vary, and where there is no run."""
+    trainable_parameters: int | None
+    """Of these, how many are not frozen."""
     seconds: Estimate
     inference_seconds: Estimate
     diverged: int
