@@ -161,6 +161,7 @@ def _metrics(trained: Trained) -> dict[str, float | None]:
         "seconds": sum(record.seconds for record in trained.history),
         "inference_seconds": trained.inference_seconds,
         "parameters": float(trained.parameters),
+        "trainable_parameters": float(trained.trainable_parameters),
         **trained.extra_metrics,
     }
 
