@@ -5,12 +5,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from splits_of_arrays import split_of
+from splits_of_arrays import scores_of, split_of
 from torch import nn
 
 from assay.records import Predictions
 from assay.training import evaluate as module
-from assay.training.engines.with_torch import scores_of
 from assay.training.evaluate import evaluate, seconds_per_example
 
 
@@ -89,7 +88,8 @@ import torch
 from assay.data.batches import SplitData, training_batches
 from assay.data.normalize import fit
 from assay.data.on_device import Normalizer, RawExamples
-from assay.recipe.schema import Augment
+from assay.recipe.schema import Augment, Train
+from assay.training.arithmetic import Arithmetic
 from assay.training.engines.with_torch import scores_of
 from assay.training.evaluate import evaluate
 
@@ -106,8 +106,9 @@ split = SplitData(RawExamples(images, cpu), normalizer, places, torch.zeros(len(
 for _ in training_batches(split, Augment(crop_padding=4), classes=10, batch_size=64, epochs=1, seed=0):
     pass  # leaves holes of a batch's size in memory, as an epoch of training does
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 10))
+arithmetic = Arithmetic(Train(), cpu)
 before = anonymous()
-evaluate(scores_of(model), split)
+evaluate(lambda x_BCHW: scores_of(model, arithmetic, x_BCHW), split)
 print(anonymous() - before)
 """
 
