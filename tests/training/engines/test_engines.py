@@ -405,7 +405,7 @@ def test_a_study_with_a_layer_that_is_not_written_by_hand_ends_before_its_first_
         base={"data": {"source": "digits"}, "model": {"name": "own_sequences:Unknown"}},
         arms={"torch": {}, "numpy": {"train.engine": "numpy"}},
     )
-    with pytest.raises(InvalidValueError, match="numpy has no layer Softsign"):
+    with pytest.raises(InputError, match=r"^arm numpy: train\.engine numpy has no layer Softsign"):
         assay.run(study, store=tmp_path, executor="inline")
     assert not any((tmp_path / "runs").glob("*"))
 
@@ -416,10 +416,10 @@ def test_a_shape_that_only_torch_takes_is_found_before_the_first_run(tmp_path):
         base={"data": {"source": "digits"}, "model": {"name": "own_sequences:LinearOnImages"}},
         arms={"torch": {}, "numpy": {"train.engine": "numpy"}},
     )
-    with pytest.raises(InvalidValueError) as caught:
+    with pytest.raises(InputError) as caught:
         assay.run(study, store=tmp_path, executor="inline")
     assert str(caught.value) == (
-        "train.engine numpy cannot take a batch of 2 through this model. "
+        "arm numpy: train.engine numpy cannot take a batch of 2 through this model. "
         "Affine needs input (B, D) and weights (F, D), got (2, 1, 8, 8) and (4, 8).\n  Choose train.engine torch."
     )
     assert not any((tmp_path / "runs").glob("*"))
