@@ -307,7 +307,7 @@ def run_trial(
     Args:
         recipe: what to train.
         device: ``auto`` is a CUDA GPU if there is one, else the CPU.
-        store: whose work folders hold checkpoints; None keeps none.
+        store: whose work folders hold checkpoints, and tell how far a run has come; None leaves both out.
         checkpoint_every: how often one is written.
     """
     import torch
@@ -324,9 +324,12 @@ def run_trial(
     weights = None if place is None else _weights_hash_now(place, recipe.model.name)
     data = _data_fingerprint_now(recipe.data.model_dump_json())
     name = fingerprint(recipe, data, _sources(recipe), weights=weights)
-    file = None if store is None else FolderStore(store).checkpoint_file(name)
-    checkpoints = Checkpoints(file, Every.parse(checkpoint_every))
-    return run_recipe(recipe, fingerprint=name, device=device, checkpoints=checkpoints)
+    if store is None:
+        return run_recipe(recipe, fingerprint=name, device=device)
+    keeper = FolderStore(store)
+    checkpoints = Checkpoints(keeper.checkpoint_file(name), Every.parse(checkpoint_every))
+    tell = functools.partial(keeper.tell, name)
+    return run_recipe(recipe, fingerprint=name, device=device, checkpoints=checkpoints, tell=tell)
 
 
 def make_executor(study: Study, settings: Settings) -> Executor:

@@ -59,6 +59,22 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunProgress:
+    """How far a run under way has come. ``epoch`` counts from 1, ``step`` is how many of all ``steps`` are done."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    val_accuracy: float | None = None
+    """As last measured."""
+    seconds_left: float | None = None
+    """About; None until there is a step to judge by."""
+    continued_after: int | None = None
+    """The step after which it was taken up, if it had been interrupted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Predictions:
     """What the trained model says of every example of one split, in a fixed order."""
 

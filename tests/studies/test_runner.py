@@ -16,7 +16,7 @@ import pytest
 
 from assay.errors import StoreError
 from assay.recipe.schema import Recipe
-from assay.records import Run
+from assay.records import Run, RunProgress
 from assay.studies.design import Study
 from assay.studies.executors.contract import Executor, RunTrial, TrialFailedError
 from assay.studies.executors.inline import InlineExecutor
@@ -29,6 +29,7 @@ from assay.studies.runner import (
     RunCached,
     RunFailed,
     RunFinished,
+    RunProgressed,
     RunStarted,
     StudyEnded,
     conduct,
@@ -325,6 +326,33 @@ def test_no_more_trials_are_under_way_than_the_executor_has_jobs(store: FolderSt
     assert executor.most == 3
     assert counts(events) == (6, 0, 0)
     assert executor.shut is None, "a borrowed executor is its owner's to shut down"
+
+
+def test_how_far_a_run_has_come_is_asked_now_and_then_and_at_its_end(store: FolderStore) -> None:
+    telling = functools.partial(telling_trial, root=store.root)
+    study = made_up_study(at_least=1, at_most=1, claims=False)
+    events = list(
+        conduct(study, fingerprint=made_up_fingerprint, store=store, executor=ProcessExecutor(telling, jobs=2))
+    )
+    for arm, steps in (("plain", [1, 2]), ("wet", [1])):
+        own = [event for event in events if isinstance(event, RunProgressed) and event.trial.arm == arm]
+        assert [event.progress.step for event in own] == steps
+        assert [event.first for event in own] == [True, False][: len(steps)]
+        (finished,) = [event for event in events if isinstance(event, RunFinished) and event.trial.arm == arm]
+        assert events.index(own[-1]) < events.index(finished)
+
+
+def telling_trial(recipe: Recipe, *, root: Path) -> Run:
+    """Tells how far it has come; the plain arm twice, with time between, the other one right before it ends."""
+    name, store = made_up_fingerprint(recipe), FolderStore(root)
+    if recipe.model.model_dump()["dropout"] == 0.0:
+        store.tell(name, RunProgress(epoch=1, epochs=1, step=1, steps=2))
+        time.sleep(1.5)
+        store.tell(name, RunProgress(epoch=1, epochs=1, step=2, steps=2))
+        time.sleep(1.5)
+    else:
+        store.tell(name, RunProgress(epoch=1, epochs=1, step=1, steps=2))
+    return made_up_run(recipe)
 
 
 def test_an_executor_made_for_the_study_is_shut_down_before_its_end(store: FolderStore) -> None:

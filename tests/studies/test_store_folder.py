@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as arrays
 from ruamel.yaml import YAML
 
 from assay.errors import StoreError
-from assay.records import EpochRecord, FailedRun, Predictions, Run
+from assay.records import EpochRecord, FailedRun, Predictions, Run, RunProgress
 from assay.studies.store import disk
 from assay.studies.store import files as formats
 from assay.studies.store.contract import Store
@@ -480,6 +480,26 @@ def test_a_checkpoint_outlives_its_process_and_failures_and_goes_once_the_run_ex
         store.add(run)
         assert file.read() == b"further"
     assert not file.path.parent.exists()
+
+
+def test_how_far_a_run_has_come_is_there_while_its_lease_is_held(store: FolderStore, run: Run) -> None:
+    progress = RunProgress(epoch=1, epochs=2, step=3, steps=10, val_accuracy=0.5, seconds_left=0.1)
+    store.tell(run.fingerprint, progress)  # whose folder is not there
+    assert store.progress(run.fingerprint) is None
+    assert not store.root.exists()
+    with store.try_lease(run.fingerprint) or pytest.fail("no lease"):
+        store.tell(run.fingerprint, progress)
+        assert FolderStore(store.root).progress(run.fingerprint) == progress
+        file = store.root / "work" / run.fingerprint / "progress.json"
+        for damage in (b"{", b"[]", b"{}", b'{"epoch": 1}', b"\xff"):
+            file.write_bytes(damage)
+            assert store.progress(run.fingerprint) is None
+        store.tell(run.fingerprint, progress)
+    with store.try_lease(run.fingerprint) or pytest.fail("no lease"):
+        assert store.progress(run.fingerprint) is None  # it was of a process that is gone
+        store.tell(run.fingerprint, progress)
+        store.add(run)
+    assert not file.parent.exists()
 
 
 def test_what_a_process_left_that_died_right_after_it_added_a_run_goes_later(store: FolderStore, run: Run) -> None:

@@ -18,6 +18,7 @@ from assay.studies.events import (
     RunAwaited,
     RunFailed,
     RunFinished,
+    RunProgressed,
     RunStarted,
 )
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 HEADLINE_METRIC = "val_accuracy"
 _LINE_EVERY = 10.0
 """Seconds between lines in a log, so that a long study stays readable."""
+_PROGRESS_EVERY = 60.0
+"""Seconds between lines in a log about runs under way."""
 
 
 class Progress(Protocol):
@@ -66,18 +69,23 @@ class Silence:
 
 
 class Lines(Silence):
-    """Plain lines on standard error, at most one every ten seconds beside failures and looks."""
+    """Plain lines on standard error, at most one every ten seconds beside failures and looks, and one a minute about
+    runs under way."""
 
     def __init__(self) -> None:
         self._pace = Pace()
         self._last_line = float("-inf")
+        self._last_progress = time.monotonic()
 
     def show(self, event: Event) -> None:
         self._pace.take(event)
+        now = time.monotonic()
+        if isinstance(event, RunProgressed):
+            self._show_progress(event, now)
+            return
         text = describe(event)
         if text is None:
             return
-        now = time.monotonic()
         complete = event.done == event.total if isinstance(event, DataRead) else self._pace.complete
         if isinstance(event, RunFinished | DataRead) and now - self._last_line < _LINE_EVERY and not complete:
             return
@@ -85,6 +93,14 @@ class Lines(Silence):
             self._last_line = now
             text = f"{self._pace.counts}  {text}{self._pace.time_left}"
         click.echo(text, err=True)
+
+    def _show_progress(self, event: RunProgressed, now: float) -> None:
+        continues = continuing(event)
+        if continues is not None:
+            click.echo(continues, err=True)
+        if now - self._last_progress >= _PROGRESS_EVERY:
+            self._last_progress = now
+            click.echo(f"{how_far(event)}{run_time_left(event)}", err=True)
 
 
 class Bar:
@@ -106,6 +122,7 @@ class Bar:
         )
         self._task: TaskID | None = None
         self._reading: TaskID | None = None
+        self._runs: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -121,6 +138,11 @@ class Bar:
         if isinstance(event, DataRead):
             self._show_reading(event)
             return
+        if isinstance(event, RunProgressed):
+            self._show_progress(event)
+            return
+        if isinstance(event, RunFinished | RunFailed) and event.trial.fingerprint in self._runs:
+            self._progress.remove_task(self._runs.pop(event.trial.fingerprint))
         if isinstance(event, LookStarted) and event.missing:
             if self._task is not None:
                 self._progress.remove_task(self._task)
@@ -130,6 +152,22 @@ class Bar:
         text = describe(event)
         if text is not None and not isinstance(event, RunFinished):
             self._progress.console.print(text, markup=False, highlight=False)
+
+    def _show_progress(self, event: RunProgressed) -> None:
+        """A bar of its own for a run that takes its time."""
+        continues = continuing(event)
+        if continues is not None:
+            self._progress.console.print(continues, markup=False, highlight=False)
+        name, progress = event.trial.fingerprint, event.progress
+        if name not in self._runs:
+            self._runs[name] = self._progress.add_task("", total=progress.steps, left="")
+        self._progress.update(
+            self._runs[name],
+            total=progress.steps,
+            completed=progress.step,
+            description=f"  {how_far(event)}",
+            left=run_time_left(event),
+        )
 
     def _show_reading(self, event: DataRead) -> None:
         if self._reading is None:
@@ -186,6 +224,27 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def how_far(event: RunProgressed) -> str:
+    """``plain, seed 0: epoch 3/10, val 0.89``"""
+    progress = event.progress
+    measured = "" if progress.val_accuracy is None else f", val {progress.val_accuracy:.2f}"
+    return f"{event.trial.arm}, seed {event.trial.seed}: epoch {progress.epoch}/{progress.epochs}{measured}"
+
+
+def run_time_left(event: RunProgressed) -> str:
+    left = event.progress.seconds_left
+    return "" if left is None else f"  about {duration(left)} left"
+
+
+def continuing(event: RunProgressed) -> str | None:
+    """A line for a run that was taken up where it had been interrupted, the first time it is heard of."""
+    progress = event.progress
+    if not event.first or progress.continued_after is None:
+        return None
+    epoch = progress.continued_after * progress.epochs // progress.steps + 1
+    return f"{event.trial.arm}, seed {event.trial.seed}: continues at epoch {epoch}, step {progress.continued_after}"
 
 
 def describe(event: Event) -> str | None:

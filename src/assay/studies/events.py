@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from assay.recipe.schema import Recipe
-from assay.records import FailedRun
+from assay.records import FailedRun, RunProgress
 from assay.studies.claims import ClaimResult
 from assay.studies.results import StudyResults
 from assay.studies.store.contract import StoredRun
@@ -56,6 +56,16 @@ class RunStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunProgressed:
+    """A run that takes its time has come further. The ``first`` such event of a run also says whether it was taken up
+    where it had been interrupted."""
+
+    trial: Trial
+    progress: RunProgress
+    first: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunAwaited:
     """Another process is computing this run; the study does what else there is first, then waits for it."""
 
@@ -98,4 +108,15 @@ class StudyEnded:
     failed: int
 
 
-Event = LookStarted | DataRead | RunCached | RunStarted | RunAwaited | RunFinished | RunFailed | LookTaken | StudyEnded
+Event = (
+    LookStarted
+    | DataRead
+    | RunCached
+    | RunStarted
+    | RunProgressed
+    | RunAwaited
+    | RunFinished
+    | RunFailed
+    | LookTaken
+    | StudyEnded
+)

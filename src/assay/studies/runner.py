@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from assay.recipe.schema import Recipe
-from assay.records import FailedRun, Run
+from assay.records import FailedRun, Run, RunProgress
 from assay.studies.claims import ClaimResult
 from assay.studies.design import Study
 from assay.studies.events import (
@@ -26,6 +26,7 @@ from assay.studies.events import (
     RunCached,
     RunFailed,
     RunFinished,
+    RunProgressed,
     RunStarted,
     StudyEnded,
     Trial,
@@ -44,6 +45,7 @@ __all__ = [
     "RunCached",
     "RunFailed",
     "RunFinished",
+    "RunProgressed",
     "RunStarted",
     "StudyEnded",
     "Trial",
@@ -52,6 +54,9 @@ __all__ = [
 
 Fingerprint = Callable[[Recipe], str]
 Value = TypeVar("Value")
+
+_ASK_EVERY = 1.0
+"""Seconds between two looks at how far a run has come."""
 
 _POLL = 0.2
 """Seconds between looks at runs that other processes compute; also bounds the wait for Ctrl-C where locks ignore it."""
@@ -124,11 +129,14 @@ class _Workers:
             self.stop()  # at a normal end nothing is under way, and workers need no farewell
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Underway:
     trial: Trial
     since: float
     """When it was submitted, on the monotonic clock."""
+    asked: float
+    """When it was last asked how far it has come."""
+    progress: RunProgress | None = None
 
 
 class _Conductor:
@@ -248,7 +256,7 @@ class _Conductor:
         yield RunStarted(trial=trial)
         since = time.monotonic()
         future = self._workers.executor().submit(trial.recipe)
-        self._underway[future] = _Underway(trial=trial, since=since)
+        self._underway[future] = _Underway(trial=trial, since=since, asked=since)
         return True
 
     def _harvest(self) -> Iterator[Event]:
@@ -256,6 +264,8 @@ class _Conductor:
         ended, _ = wait(self._underway, timeout=_POLL, return_when=FIRST_COMPLETED)
         for future in ended:
             underway = self._underway.pop(future)
+            if underway.progress is None:  # a quick one; but that it was taken up has to be told
+                yield from self._ask_how_far(underway)
             try:
                 run = _checked(future.result(), underway.trial)
             except TrialFailedError as error:
@@ -264,6 +274,17 @@ class _Conductor:
                 event = self._keep(underway.trial, run)
             self._release(underway.trial)
             yield event
+        for underway in list(self._underway.values()):
+            if time.monotonic() - underway.asked >= _ASK_EVERY:
+                yield from self._ask_how_far(underway)
+
+    def _ask_how_far(self, underway: _Underway) -> Iterator[Event]:
+        underway.asked = time.monotonic()
+        progress = self._store.progress(underway.trial.fingerprint)
+        if progress is not None and progress != underway.progress:
+            first = underway.progress is None
+            underway.progress = progress
+            yield RunProgressed(trial=underway.trial, progress=progress, first=first)
 
     def _found(self, trial: Trial, run: StoredRun) -> RunCached:
         self._runs[trial.fingerprint] = run

@@ -19,6 +19,7 @@ from assay.training.ground import ground_of
 from assay.training.measure import NOTHING_MEASURED, Measurements, epoch_record, untrained_record
 from assay.training.prepare import PreparedData
 from assay.training.progress import BestEpoch, Progress
+from assay.training.telling import Telling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,11 @@ class Trained:
 
 
 def fit_in_epochs(
-    recipe: Recipe, engine: Engine, data: PreparedData, checkpoints: Checkpoints | None = None
+    recipe: Recipe,
+    engine: Engine,
+    data: PreparedData,
+    checkpoints: Checkpoints | None = None,
+    telling: Telling | None = None,
 ) -> Trained:
     """Train until the last epoch, until a loss is not finite, or until nothing has improved for long enough.
 
@@ -55,11 +60,12 @@ def fit_in_epochs(
         engine: with the initial weights.
         data: prepared for the recipe.
         checkpoints: those of the run, from the last of which it goes on; None keeps none.
+        telling: hears how far training has come.
 
     Raises:
         CannotRestoreError: there is a sound checkpoint that does not fit; the engine cannot be used any more.
     """
-    training = _Training(recipe, engine, data, checkpoints or Checkpoints())
+    training = _Training(recipe, engine, data, checkpoints or Checkpoints(), telling or Telling())
     training.begin()
     while not training.ended:
         training.train_epoch()
@@ -70,9 +76,11 @@ def fit_in_epochs(
 class _Training:
     """One training under way. Whatever changes is the engine's, or in ``progress``, or only needed at the end."""
 
-    def __init__(self, recipe: Recipe, engine: Engine, data: PreparedData, checkpoints: Checkpoints) -> None:
+    def __init__(
+        self, recipe: Recipe, engine: Engine, data: PreparedData, checkpoints: Checkpoints, telling: Telling
+    ) -> None:
         self._recipe, self._engine, self._data = recipe, engine, data
-        self._checkpoints = checkpoints
+        self._checkpoints, self._telling = checkpoints, telling
         self._ground = ground_of(recipe, engine, data)
         self._measurements = Measurements(recipe, engine, data, self._ground)
         self._boundary = BoundaryFrames(recipe, engine.scores, data)
@@ -95,7 +103,9 @@ class _Training:
             if self._measured.train is not None:
                 self._progress.initial_loss = self._measured.train.finite_loss
                 self._boundary.take(0, self._measured.train)
-        self._steps = self._steps_from(self._progress.steps_done(self._steps_per_epoch))
+        done, epochs = self._progress.steps_done(self._steps_per_epoch), self._recipe.train.epochs
+        self._telling.begin(epochs=epochs, steps=epochs * self._steps_per_epoch, done=done)
+        self._steps = self._steps_from(done)
 
     def _steps_from(self, first: int) -> Iterator[StepRecord]:
         section = self._recipe.train
@@ -119,7 +129,9 @@ class _Training:
             progress.records.append(record)
             if math.isfinite(record.loss):  # the loop has ended otherwise, which going on would not find out again
                 progress.seconds += perf_counter() - since
-                self._checkpoints.after(progress.steps_done(self._steps_per_epoch))
+                done = progress.steps_done(self._steps_per_epoch)
+                self._checkpoints.after(done)
+                self._telling.after(done, progress.last_accuracy)
                 since = perf_counter()
         progress.seconds += perf_counter() - since
 

@@ -87,6 +87,11 @@ class Progress:
         """The one under way, from 1 on."""
         return len(self.history) + 1
 
+    @property
+    def last_accuracy(self) -> float | None:
+        """On the validation split, as last measured."""
+        return next((one.val_accuracy for one in reversed(self.history) if one.val_accuracy is not None), None)
+
     def steps_done(self, steps_per_epoch: int) -> int:
         return len(self.history) * steps_per_epoch + len(self.records)
 

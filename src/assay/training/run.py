@@ -21,14 +21,23 @@ from assay.training.environment import environment
 from assay.training.evaluate import Evaluation
 from assay.training.fit import Trained, fit_in_epochs
 from assay.training.isolation import isolated, torch_device
+from assay.training.layer_table import layer_table
 from assay.training.network import build_network
 from assay.training.prepare import PreparedData, prepare_data
 from assay.training.state import State
+from assay.training.telling import Tell, Telling
 
 _NOTES_OF_WARNINGS = 20
 
 
-def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu", checkpoints: Checkpoints | None = None) -> Run:
+def run_recipe(
+    recipe: Recipe,
+    *,
+    fingerprint: str,
+    device: str = "cpu",
+    checkpoints: Checkpoints | None = None,
+    tell: Tell | None = None,
+) -> Run:
     """Train one recipe at its seed and keep everything of it.
 
     The numbers depend on the recipe, the machine and the versions of the libraries alone: not on the process, what
@@ -41,6 +50,7 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu", checkpo
         device: a torch device, such as ``cpu`` or ``cuda:0``.
         checkpoints: where they go, and whence the run goes on if it was interrupted; None keeps none. A run that went
             on equals one that was never interrupted, but for times and its log.
+        tell: is told about once a second how far the run has come.
 
     Returns:
         The run; one whose loss was not finite has the status ``diverged``, the accuracies of its last predictions, and
@@ -51,10 +61,10 @@ def run_recipe(recipe: Recipe, *, fingerprint: str, device: str = "cpu", checkpo
     """
     checkpoints = checkpoints or Checkpoints()
     try:
-        return _run(recipe, fingerprint, device, checkpoints)
+        return _run(recipe, fingerprint, device, checkpoints, Telling(tell))
     except CannotRestoreError as error:  # such as a user's class whose base class, in another file, has changed
         checkpoints.start_anew(error)
-        return _run(recipe, fingerprint, device, checkpoints)
+        return _run(recipe, fingerprint, device, checkpoints, Telling(tell))
 
 
 class _Clock:
@@ -76,7 +86,7 @@ class _Clock:
         self._since -= state.facts["seconds"]
 
 
-def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints) -> Run:
+def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints, telling: Telling) -> Run:
     clock = _Clock()
     at_once = isinstance(recipe.model, FittedAtOnce)
     where = torch_device("cpu" if at_once or recipe.train.engine == "numpy" else device)
@@ -91,8 +101,10 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
             trained = fit_at_once(recipe, data)
         else:
             network = build_network(recipe, data)
-            trained = fit_in_epochs(recipe, build_engine(recipe, data, where, network), data, checkpoints)
+            engine = build_engine(recipe, data, where, network)
+            trained = fit_in_epochs(recipe, engine, data, checkpoints, telling)
         pictures = artefacts(recipe, data)
+        table = {} if network is None else layer_table(recipe, network.model, data.input_shape)
     started_from = () if network is None else network.notes
     notes = started_from + trained.notes + _notes(recipe, data, surroundings.warnings) + checkpoints.notes
     record = RunRecord(
@@ -120,7 +132,7 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         last_weights=trained.last_weights or {},
         preprocessing=data.preprocessing.facts,
         preprocessing_arrays=data.preprocessing.arrays,
-        artefacts={**pictures, **trained.artefacts},
+        artefacts={**pictures, **table, **trained.artefacts},
         log=_log(record, trained.history, checkpoints.continued),
     )
 

@@ -15,7 +15,7 @@ import assay
 from assay.data.batches import training_batches
 from assay.data.load import load_source, source_fingerprint
 from assay.data.normalize import Preprocessing, apply
-from assay.errors import DataError, InvalidValueError
+from assay.errors import DataError, InputError, InvalidValueError
 from assay.models.build import build_model
 from assay.recipe.schema import Recipe
 from assay.records import Run

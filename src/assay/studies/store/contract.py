@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord
+from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunProgress, RunRecord
 
 
 class StoredRun(ABC):
@@ -107,6 +107,10 @@ class Store(ABC):
     @abstractmethod
     def try_lease(self, fingerprint: str) -> Lease | None:
         """The right to compute this run, or None while another process (or this one) holds it."""
+
+    def progress(self, fingerprint: str) -> RunProgress | None:
+        """How far whoever holds this run's lease has come, if that can be known."""
+        return None
 
     @abstractmethod
     def fingerprints(self) -> Iterator[str]:

@@ -15,6 +15,7 @@ from assay.errors import InputError, StoreError, shown
 
 LEASE_FILE = "lease"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+PROGRESS_FILE = "progress.json"
 
 _ATTEMPTS = 5
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -126,20 +127,28 @@ class WorkFile:
         except FileNotFoundError:
             return None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, lasting: bool = True) -> None:
         """Replace the content; when that fails, or the process dies, the former one is still there.
+
+        Args:
+            data: the content.
+            lasting: whether to wait until a power cut could not harm it either.
 
         Raises:
             OSError: it cannot be written.
         """
         aside = _fresh(self.path.parent, "writing")
         try:
-            write_file(aside, data)
+            if lasting:
+                write_file(aside, data)
+            else:
+                aside.write_bytes(data)
             aside.replace(self.path)
         finally:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
-        sync_folder(self.path.parent)
+        if lasting:
+            sync_folder(self.path.parent)
 
 
 class WorkFolder:
@@ -206,14 +215,14 @@ class WorkFolder:
 
     def finish(self) -> None:
         """Remove the folder of a run that exists: nobody needs what is in it."""
-        for name in (CHECKPOINT_FILE, LEASE_FILE):
+        for name in (CHECKPOINT_FILE, PROGRESS_FILE, LEASE_FILE):
             with suppress(OSError):
                 (self.path / name).unlink()
         self._remove_if_empty()
 
     def _clear(self) -> None:
         for entry in list(self.path.iterdir()):
-            if entry.name.startswith("writing-") and entry.is_file():
+            if entry.name == PROGRESS_FILE or (entry.name.startswith("writing-") and entry.is_file()):
                 entry.unlink(missing_ok=True)
             elif entry.name.startswith("writing-"):
                 self.discard(entry)

@@ -27,7 +27,7 @@ import numpy as np
 
 from assay.errors import InputError, shown
 from assay.recipe.reading import dump
-from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord, Status
+from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunProgress, RunRecord, Status
 from assay.studies.store.disk import is_device_name
 
 RECIPE = "recipe.yaml"
@@ -45,6 +45,7 @@ TRACEBACK = "traceback.txt"
 
 _ARTEFACT_NAME = re.compile(r"[a-z0-9_-]{1,100}\.(png|json|csv|npz)")
 _EPOCH_FIELDS = frozenset(field.name for field in fields(EpochRecord))
+_PROGRESS_FIELDS = frozenset(field.name for field in fields(RunProgress))
 _FAILURE_FIELDS = frozenset(field.name for field in fields(FailedRun))
 
 
@@ -96,6 +97,15 @@ def checked_artefact_name(name: str) -> str:
 def failure_files(failure: FailedRun) -> dict[str, bytes]:
     """The files of a failed run. ``traceback.txt`` repeats what ``failure.json`` holds, for people to read."""
     return {FAILURE: _json(asdict(failure)), TRACEBACK: _text(failure.traceback)}
+
+
+def progress_json(progress: RunProgress) -> bytes:
+    """What ``progress.json`` holds of a run under way."""
+    return _json(asdict(progress), indent=None)
+
+
+def read_progress(data: bytes) -> RunProgress:
+    return RunProgress(**_known(_object(data), _PROGRESS_FIELDS))
 
 
 def read_record(data: bytes) -> RunRecord:

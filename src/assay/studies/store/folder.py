@@ -1,7 +1,7 @@
 """A run store in a folder of plain files.
 
     runs/<fingerprint>/    one run: see `assay.studies.store.files`
-    work/<fingerprint>/    lease, checkpoint of a run under way, and folders being written
+    work/<fingerprint>/    lease, checkpoint and progress of a run under way, and folders being written
     failed/<fingerprint>/  failure.json traceback.txt
     studies/<name>/        a study's own files
 
@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assay.errors import InputError, StoreError
-from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunRecord
+from assay.records import Array, EpochRecord, FailedRun, Predictions, Run, RunProgress, RunRecord
 from assay.studies.store import files as formats
 from assay.studies.store.contract import Lease, Store, StoredRun
 from assay.studies.store.disk import (
     CHECKPOINT_FILE,
+    PROGRESS_FILE,
     WorkFile,
     WorkFolder,
     checked_name,
@@ -165,6 +166,20 @@ class FolderStore(Store):
     def checkpoint_file(self, fingerprint: str) -> WorkFile:
         """Where the holder of a run's lease keeps how far it has come; gone once the run exists and the lease ends."""
         return WorkFile(self._work(checked_name(fingerprint, "a fingerprint")).path / CHECKPOINT_FILE)
+
+    def progress(self, fingerprint: str) -> RunProgress | None:
+        with suppress(OSError, *_DAMAGE):  # it is for show, and whoever writes it may be dying
+            data = self._progress_file(fingerprint).read()
+            return None if data is None else formats.read_progress(data)
+        return None
+
+    def tell(self, fingerprint: str, progress: RunProgress) -> None:
+        """Let others see how far a run has come; nothing happens where that cannot be written."""
+        with suppress(OSError):
+            self._progress_file(fingerprint).write(formats.progress_json(progress), lasting=False)
+
+    def _progress_file(self, fingerprint: str) -> WorkFile:
+        return WorkFile(self._work(checked_name(fingerprint, "a fingerprint")).path / PROGRESS_FILE)
 
     def _sweep(self) -> None:
         """Remove, once, what is left of runs whose process died right after it had added them."""

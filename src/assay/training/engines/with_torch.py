@@ -110,6 +110,8 @@ class TorchEngine:
         }
         if self._average.model is not self.model:
             parts["averaged"] = attributes_state(self._average.model)
+        if self._trained is not self.model:  # whose own mode says whether its layers are in another one
+            parts["trained"] = attributes_state(self._trained)
         return joined(parts)
 
     def restore(self, state: State) -> None:
@@ -120,6 +122,8 @@ class TorchEngine:
         self._average.restore(part(state, "average"))
         if self._average.model is not self.model:
             restore_module_attributes(self._average.model, part(state, "averaged"))
+        if self._trained is not self.model:
+            restore_module_attributes(self._trained, part(state, "trained"))
 
 
 def scores_of(model: nn.Module, arithmetic: Arithmetic, x_B: Tensor) -> Tensor:
