@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from assay.cli.words import visible
+from assay.reports import words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,15 +36,15 @@ def print_layers(name: str, anatomy: Anatomy, rows: Sequence[LayerRow]) -> None:
     if sees:
         table.add_column("sees", justify="right")
         table.add_column("stride", justify="right")
-    table.add_column("memory", justify="right", footer=byte_count(anatomy.output_bytes))
+    table.add_column("memory", justify="right", footer=words.memory(anatomy.output_bytes))
     for row in rows:
-        cells = [visible(row.name), visible(kind(row)), _by(row.output_shape or ()), f"{row.parameters:,}"]
+        cells = [visible(row.name), visible(row.label), _by(row.output_shape or ()), f"{row.parameters:,}"]
         if frozen:
             cells.append(f"{row.parameters - row.trainable_parameters:,}")
         cells.append(f"{row.macs:,}")
         if sees:
             cells += [_pair(row.receptive_field, _UNKNOWN), _pair(row.stride, "")]
-        table.add_row(*cells, byte_count(row.output_bytes))
+        table.add_row(*cells, words.memory(row.output_bytes))
     click.echo(visible(name))
     _show(table)
     _print_meaning(anatomy, frozen=frozen, sees=sees)
@@ -58,7 +59,9 @@ def _print_meaning(anatomy: Anatomy, *, frozen: int, sees: bool) -> None:
             "sees: rows (×columns) of the image that an output depends on, not cut off at its edges; ? is unknown."
         )
     trained = f", {anatomy.trainable_parameters:,} trained and {frozen:,} frozen" if frozen else ""
-    kept = "" if anatomy.training_bytes is None else f"; training keeps {byte_count(anatomy.training_bytes)} an example"
+    kept = (
+        "" if anatomy.training_bytes is None else f"; training keeps {words.memory(anatomy.training_bytes)} an example"
+    )
     click.echo(f"total: {anatomy.parameters:,} parameters{trained}; {anatomy.macs:,} MACs{kept}")
 
 
@@ -94,23 +97,6 @@ def print_separable(anatomy: Anatomy, costs: Sequence[SeparableCost]) -> None:
 
 def _cells(plain: int, separable: int) -> tuple[str, str, str]:
     return f"{plain:,}", f"{separable:,}", f"{plain / separable:.2f}×"
-
-
-def kind(row: LayerRow) -> str:
-    """A layer's class, of a convolution with its kernel: ``Conv2d 5×5``."""
-    made = row.convolution
-    if made is None:
-        return row.kind
-    return f"{row.kind} {_by(made.kernel)}" + (f" in {made.groups} groups" if made.groups > 1 else "")
-
-
-def byte_count(count: int) -> str:
-    """Bytes in the unit that suits them: ``0``, ``840 B``, ``32.8 kB``, ``1.23 GB``."""
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= size:
-            amount = count / size
-            return f"{amount:.{2 if amount < 9.995 else 1 if amount < 99.95 else 0}f} {unit}"
-    return f"{count} B" if count else "0"
 
 
 def _pair(values: tuple[int | str | None, int | str | None] | None, without: str) -> str:

@@ -68,6 +68,15 @@ class LayerRow:
     stride: tuple[int | None, int | None] | None = None
     convolution: Convolution | None = None
 
+    @property
+    def label(self) -> str:
+        """Its class, of a convolution with its kernel: ``Conv2d 5×5``."""
+        made = self.convolution
+        if made is None:
+            return self.kind
+        kernel = "×".join(map(str, made.kernel))
+        return f"{self.kind} {kernel}" + (f" in {made.groups} groups" if made.groups > 1 else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
@@ -94,6 +103,13 @@ class Anatomy:
     macs: int
     output_bytes: int
     training_bytes: int | None
+
+    @property
+    def largest_window(self) -> tuple[int, int] | None:
+        """Rows and columns of the largest receptive field that is not the whole image; None if none is known."""
+        fields = [row.receptive_field for row in (*self.rows, *self.blocks) if row.receptive_field is not None]
+        known = [(rows, columns) for rows, columns in fields if isinstance(rows, int) and isinstance(columns, int)]
+        return max(known, key=lambda field: field[0] * field[1], default=None)
 
 
 def dissect(model: nn.Module, input_shape: tuple[int, ...]) -> Anatomy:

@@ -15,6 +15,7 @@ from assay.reports.confusions import confusions
 from assay.reports.curves import curves
 from assay.reports.data import data_section
 from assay.reports.evidence import ArmEvidence, Evidence, gather
+from assay.reports.networks import networks
 from assay.reports.notes import noted
 from assay.reports.page import (
     ArmEntry,
@@ -91,6 +92,7 @@ def page_of(evidence: Evidence) -> Page:
         boundaries=boundaries(evidence),
         distributions=tuple(_distribution(evidence, metric, MOST_DOTS // len(metrics)) for metric in metrics),
         confusions=confusions(evidence),
+        networks=networks(evidence),
         data=data_section(evidence),
         common=common,
         varied=varied,

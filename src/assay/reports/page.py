@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from assay.metrics.catalogue import Metric
 from assay.records import FailureKind, Split, Status
+from assay.reports.networks import Networks
 from assay.studies.claims import ClaimKind, Verdict
 
 
@@ -374,6 +375,7 @@ class Page:
     boundaries: Boundaries
     distributions: tuple[Distribution, ...]
     confusions: Confusions
+    networks: Networks
     data: DataSection
     common: tuple[Setting, ...]
     """Recipe settings that all arms share."""

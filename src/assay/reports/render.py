@@ -24,6 +24,7 @@ from assay.reports.charts.boundary import frame_paths
 from assay.reports.charts.curves import curve_scale
 from assay.reports.charts.distribution import distribution_scale
 from assay.reports.confusions import NUMBERED_CLASSES
+from assay.reports.networks import Network, field_text, shape_text
 from assay.reports.page import Boundaries, Boundary, BoundaryFrame, Confusion, CurvePanel, Page
 from assay.reports.palette import ARM_COLOURS, DARK, LIGHT, PRINT, colour_class, variables
 
@@ -114,6 +115,12 @@ def matrix_data(confusion: Confusion) -> dict[str, Any] | None:
     return {"classes": confusion.classes, "counts": confusion.counts, "totals": confusion.totals}
 
 
+def network_name(network: Network) -> str:
+    """A network by the arms that have it: ``plain, wide and 3 more``."""
+    names = [name for name, _ in network.arms]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _short(value: float | None, percent: bool) -> float | None:
     if value is None:
         return None
@@ -161,7 +168,10 @@ def _environment() -> Environment:
         curve_data=curve_data,
         distribution_scale=distribution_scale,
         curve_scale=curve_scale,
+        field_text=field_text,
         matrix_data=matrix_data,
+        network_name=network_name,
+        shape_text=shape_text,
         words=words,
     )
     return environment

@@ -152,6 +152,14 @@ def seconds_scale(amount: float) -> tuple[float, str]:
     return (1e-3, "ms") if amount >= 1e-3 else (1e-6, "µs")
 
 
+def memory(count: int) -> str:
+    """Bytes in the unit that suits them, of 1,000 each: ``0``, ``840 B``, ``32.8 kB``, ``1.23 GB``."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= size:
+            return f"{significant(count / size)} {unit}"
+    return f"{count} B" if count else "0"
+
+
 def count(amount: int, noun: str, plural: str | None = None) -> str:
     """``1 run``, ``1,204 runs``."""
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
