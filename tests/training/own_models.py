@@ -150,7 +150,8 @@ class KeepsThings(nn.Module):
         self.scales = [1.0, (2, {"three": 3.0})]
         self.generator = np.random.default_rng(1)
         self.draws = {"torch": torch.Generator().manual_seed(2), "python": random.Random(3)}
-        self.steps = 0
+        self.steps = self.asked = 0
+        self.favourite = torch.eye(classes)[0]
         self.itself = [self.scales]
         self.itself.append(self.itself)
 
@@ -164,8 +165,11 @@ class KeepsThings(nn.Module):
             self.scales[0] *= 1.01
             noise = torch.rand(x.shape, generator=self.draws["torch"]) + self.draws["python"].random()
             x = x + 0.1 * noise * float(self.generator.normal()) + 0.01 * self.steps
+        else:
+            self.asked += 1
         late = 0.0 if self.late is None else self.late
-        return self.layer((x + self.mean - self.last + 0.1 * late) * self.scales[0])
+        scores = self.layer((x + self.mean - self.last + 0.1 * late) * self.scales[0])
+        return scores + 0.01 * self.asked * self.favourite
 
 
 class AnySize(nn.Module):

@@ -65,6 +65,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": LENET,
         "augment": {"crop_padding": 1, "horizontal_flip": 0.5},
         "optimizer": {"name": "adam"},
+        "schedule": {"name": "plateau", "patience": 1, "min_improvement": 0.3},
         "train": {"engine": "numpy", "keep": "best"},
     },
     "by hand, momentum, float64": {

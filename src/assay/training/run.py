@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
+import torch
+
 from assay.metrics.catalogue import CATALOGUE
 from assay.recipe.schema import FittedAtOnce, Recipe
 from assay.records import EpochRecord, Predictions, Run, RunRecord, Split
@@ -22,7 +24,7 @@ from assay.training.evaluate import Evaluation
 from assay.training.fit import Trained, fit_in_epochs
 from assay.training.isolation import isolated, torch_device
 from assay.training.layer_table import layer_table
-from assay.training.network import build_network
+from assay.training.network import Network, build_network
 from assay.training.prepare import PreparedData, prepare_data
 from assay.training.state import State
 from assay.training.telling import Tell, Telling
@@ -95,18 +97,11 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
     with isolated(threads=recipe.train.threads, seed=recipe.seed, device=where) as surroundings:
         checkpoints.follow("surroundings", surroundings)
         checkpoints.follow("clock", clock)
-        network = None
         data = prepare_data(recipe, where)
-        if at_once:
-            trained = fit_at_once(recipe, data)
-        else:
-            network = build_network(recipe, data)
-            engine = build_engine(recipe, data, where, network)
-            trained = fit_in_epochs(recipe, engine, data, checkpoints, telling)
+        trained, network = _trained(recipe, data, where, checkpoints, telling)
         pictures = artefacts(recipe, data)
         table = {} if network is None else layer_table(recipe, network.model, data.input_shape)
-    started_from = () if network is None else network.notes
-    notes = started_from + trained.notes + _notes(recipe, data, surroundings.warnings) + checkpoints.notes
+    notes = (network.notes if network else ()) + trained.notes + _notes(recipe, data, surroundings.warnings)
     record = RunRecord(
         fingerprint=fingerprint,
         status="diverged" if trained.diverged_at else "completed",
@@ -120,7 +115,7 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         started_at=clock.started,
         seconds=clock.seconds,
         diverged_at=trained.diverged_at,
-        notes=notes,
+        notes=notes + checkpoints.notes,
         data=data.facts,
         pretrained={} if network is None else network.pretrained,
     )
@@ -135,6 +130,17 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         artefacts={**pictures, **table, **trained.artefacts},
         log=_log(record, trained.history, checkpoints.continued),
     )
+
+
+def _trained(
+    recipe: Recipe, data: PreparedData, device: torch.device, checkpoints: Checkpoints, telling: Telling
+) -> tuple[Trained, Network | None]:
+    """What training came to, with the network it trained if it was one."""
+    if isinstance(recipe.model, FittedAtOnce):
+        return fit_at_once(recipe, data), None
+    network = build_network(recipe, data)
+    engine = build_engine(recipe, data, device, network)
+    return fit_in_epochs(recipe, engine, data, checkpoints, telling), network
 
 
 def _deciding(recipe: Recipe, fingerprint: str, environment: Mapping[str, str]) -> dict[str, Any]:
