@@ -8,6 +8,7 @@ import pytest
 
 import assay
 from assay.data.load import source_fingerprint
+from assay.data.weight_files import weight_file
 from assay.errors import DataError
 
 LABS = Path(__file__).parents[1] / "labs"
@@ -17,13 +18,15 @@ SHORTER = ["seeds=3", "base.train.epochs=1", "base.data.fraction=0.01"]
 
 
 def short_study(file):
-    """The lab cut short, or a skip that says which data it lacks."""
+    """The lab cut short, or a skip that says which data or weights it lacks."""
     study = assay.load(file, SHORT)
     if study.arms[0].recipe.data.source in ("digits", "circles"):
         return study
     try:
         for arm in study.arms:
             source_fingerprint(arm.recipe.data)
+            if arm.recipe.pretrained.weights is not None:
+                weight_file(arm.recipe.pretrained.weights, arm.recipe.model.name)
     except DataError as error:
         pytest.skip(f"set ASSAY_DATA to where the data are: {str(error).splitlines()[0]}")
     return assay.load(file, SHORTER, profile="smoke")
