@@ -33,8 +33,20 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 )
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="How many sweeps.")
 @click.option("--steps", type=click.IntRange(10, 100_000), default=100, show_default=True, help="Steps of one sweep.")
-@click.option("--lowest", type=click.FloatRange(min=0, min_open=True), default=1e-6, help="Rate of the first step.")
-@click.option("--highest", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Rate of the last step.")
+@click.option(
+    "--lowest",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-6,
+    show_default=True,
+    help="Rate of the first step.",
+)
+@click.option(
+    "--highest",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Rate of the last step.",
+)
 @click.option("--device", default="auto", show_default=True, help="Where tensors live: auto, cpu, cuda.")
 @data_dir_option
 @json_option
@@ -139,8 +151,10 @@ def described(sweep: RateSweep) -> str:
     ]
     if sweep.fall < _SMALL_FALL:
         lines.append(f"It fell by {sweep.fall:.1%} only: with more --steps the sweeps would tell more.")
-    if not sweep.exploded:
-        lines.append("Not every sweep exploded: with a greater --highest the best rate may turn out higher.")
+    if not sweep.bounded:
+        lines.append(
+            "It was lowest near the highest rate: with a greater --highest the suggestion may turn out higher."
+        )
     return "\n".join(lines)
 
 

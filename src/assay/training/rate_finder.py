@@ -97,9 +97,12 @@ class RateSweep:
         return float(1.0 - np.nanmin(self.mean_T) / self.mean_T[0]) if np.isfinite(self.mean_T[0]) else 0.0
 
     @property
-    def exploded(self) -> bool:
-        """Whether every sweep ended before the highest rate, as it should."""
-        return bool(np.isnan(self.smoothed_ST[:, -1]).all())
+    def bounded(self) -> bool:
+        """Whether the mean loss is lowest well below the highest rate, by a factor of three: else it might be lower
+        beyond."""
+        if not np.isfinite(self.mean_T).any():
+            return True
+        return bool(self.rates_T[np.nanargmin(self.mean_T)] < self.rates_T[-1] / 3.0)
 
     def _tenth_of_lowest(self, losses_T: NDArray[np.float64], smoothed_T: NDArray[np.float64]) -> float | None:
         known = int(np.isfinite(smoothed_T).sum())
@@ -121,7 +124,7 @@ class RateSweep:
             "suggestions": list(self.suggestions),
             "steepest": self.steepest,
             "fall": self.fall,
-            "exploded": self.exploded,
+            "bounded": self.bounded,
             "seeds": list(self.seeds),
             "rates": self.rates_T.tolist(),
             "losses": [[float(x) if np.isfinite(x) else None for x in losses_T] for losses_T in self.losses_ST],
