@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from assay.recipe.schema import Recipe
     from assay.studies.design import Study
     from assay.studies.results import StudyResults
+    from assay.training.describe import inspect
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ __all__ = [
     "StudyFileError",
     "StudyResults",
     "__version__",
+    "inspect",
     "load",
     "report",
     "run",
@@ -62,6 +64,7 @@ _HOME = {
     "Recipe": "assay.recipe.schema",
     "Study": "assay.studies.design",
     "StudyResults": "assay.studies.results",
+    "inspect": "assay.training.describe",
     "load": "assay.api",
     "report": "assay.api",
     "run": "assay.api",

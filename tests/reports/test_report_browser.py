@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from boundary_artefacts import artefact, results_with_boundaries
+from layer_files import layers, results_with_layers, row
 from synthetic_study import BASE, DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.metrics.catalogue import CATALOGUE
@@ -117,6 +118,7 @@ def test_the_policy_refuses_what_is_injected(opened: Callable[..., Any]) -> None
         exploded_results,
         lambda: results_with_boundaries(FILM),
         lambda: results_with_boundaries({name: artefact() for name in HOSTILE}, classes=HOSTILE),
+        lambda: results_with_layers({name: layers(rows=[row(name=name[:200], kind=name[:200])]) for name in HOSTILE}),
     ],
 )
 def test_nothing_overflows_sideways(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from assay.cli.words import visible
-from assay.reports import words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,6 +22,10 @@ _UNKNOWN = "?"
 
 def print_layers(name: str, anatomy: Anatomy, rows: Sequence[LayerRow]) -> None:
     """The table, its totals, and what they mean."""
+    from rich.markup import escape
+
+    from assay.reports.words import memory
+
     frozen = anatomy.parameters - anatomy.trainable_parameters
     sees = any(row.receptive_field is not None for row in rows)
     table = _table("layer", "kind", "output")
@@ -36,15 +39,20 @@ def print_layers(name: str, anatomy: Anatomy, rows: Sequence[LayerRow]) -> None:
     if sees:
         table.add_column("sees", justify="right")
         table.add_column("stride", justify="right")
-    table.add_column("memory", justify="right", footer=words.memory(anatomy.output_bytes))
+    table.add_column("memory", justify="right", footer=memory(anatomy.output_bytes))
     for row in rows:
-        cells = [visible(row.name), visible(row.label), _by(row.output_shape or ()), f"{row.parameters:,}"]
+        cells = [
+            escape(visible(row.name)),
+            escape(visible(row.label)),
+            _by(row.output_shape or ()),
+            f"{row.parameters:,}",
+        ]
         if frozen:
             cells.append(f"{row.parameters - row.trainable_parameters:,}")
         cells.append(f"{row.macs:,}")
         if sees:
             cells += [_pair(row.receptive_field, _UNKNOWN), _pair(row.stride, "")]
-        table.add_row(*cells, words.memory(row.output_bytes))
+        table.add_row(*cells, memory(row.output_bytes))
     click.echo(visible(name))
     _show(table)
     _print_meaning(anatomy, frozen=frozen, sees=sees)
@@ -53,20 +61,22 @@ def print_layers(name: str, anatomy: Anatomy, rows: Sequence[LayerRow]) -> None:
 
 
 def _print_meaning(anatomy: Anatomy, *, frozen: int, sees: bool) -> None:
+    from assay.reports.words import memory
+
     click.echo("MACs: multiply-accumulates of products and convolutions for one example. memory: outputs, in float32.")
     if sees:
         click.echo(
             "sees: rows (×columns) of the image that an output depends on, not cut off at its edges; ? is unknown."
         )
     trained = f", {anatomy.trainable_parameters:,} trained and {frozen:,} frozen" if frozen else ""
-    kept = (
-        "" if anatomy.training_bytes is None else f"; training keeps {words.memory(anatomy.training_bytes)} an example"
-    )
+    kept = "" if anatomy.training_bytes is None else f"; training keeps {memory(anatomy.training_bytes)} an example"
     click.echo(f"total: {anatomy.parameters:,} parameters{trained}; {anatomy.macs:,} MACs{kept}")
 
 
 def print_separable(anatomy: Anatomy, costs: Sequence[SeparableCost]) -> None:
     """What each plain convolution would cost as a depthwise-separable one, and the whole network with them all."""
+    from rich.markup import escape
+
     if not costs:
         click.echo("No plain convolution larger than 1×1: there is nothing to separate.")
         return
@@ -75,7 +85,7 @@ def print_separable(anatomy: Anatomy, costs: Sequence[SeparableCost]) -> None:
         table.add_column(heading, justify="right")
     for cost in costs:
         table.add_row(
-            visible(cost.name),
+            escape(visible(cost.name)),
             _by(cost.kernel),
             f"{cost.in_channels} to {cost.out_channels}",
             *_cells(cost.plain_macs, cost.macs),

@@ -116,9 +116,9 @@ def matrix_data(confusion: Confusion) -> dict[str, Any] | None:
 
 
 def network_name(network: Network) -> str:
-    """A network by the arms that have it: ``plain, wide and 3 more``."""
+    """A network by the arms that have it: ``plain · wide and 3 more``."""
     names = [name for name, _ in network.arms]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return " · ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _short(value: float | None, percent: bool) -> float | None:

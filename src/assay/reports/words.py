@@ -156,7 +156,8 @@ def memory(count: int) -> str:
     """Bytes in the unit that suits them, of 1,000 each: ``0``, ``840 B``, ``32.8 kB``, ``1.23 GB``."""
     for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= size:
-            return f"{significant(count / size)} {unit}"
+            amount = count / size
+            return f"{amount:.{2 if amount < 9.995 else 1 if amount < 99.95 else 0}f} {unit}"
     return f"{count} B" if count else "0"
 
 

@@ -6,17 +6,50 @@ Shape key: D values of an input, R weight vectors of a linear model.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+from torch import nn
 
 from assay.data.demands import check_augment, check_shift
 from assay.data.load import load_source
 from assay.data.normalize import output_shape
-from assay.errors import InvalidValueError
+from assay.errors import InputError, InvalidValueError, shown
 from assay.models.anatomy import FLOAT32_BYTES, Anatomy, LayerRow, dissect
 from assay.models.build import build_model
 from assay.models.freeze import freeze
 from assay.recipe.schema import FittedAtOnce, Recipe, SvmModel
 from assay.training.engines.translate import check_shapes, translate
 from assay.training.network import started
+
+
+def inspect(model: Recipe | nn.Module, input_shape: Sequence[int] | None = None) -> Anatomy:
+    """The layers of a network: shapes, parameters, multiply-accumulates, receptive fields, memory.
+
+    Args:
+        model: a recipe, of which the network is built for its data, or any ``torch.nn.Module`` that takes one tensor;
+            left as it was.
+        input_shape: of one example, for a module: (C, H, W) or (D,).
+
+    Raises:
+        InputError: the recipe's data or model section is unfit; a module comes without a shape, a recipe with one.
+
+    Example:
+        >>> import assay, torchvision
+        >>> assay.inspect(torchvision.models.resnet18(), (3, 224, 224)).macs
+        1814073344
+    """
+    if isinstance(model, nn.Module):
+        sides = tuple(input_shape) if input_shape is not None else ()
+        if not sides or not all(type(side) is int and side > 0 for side in sides):
+            raise InputError(
+                f"input_shape must be that of one example, such as (3, 32, 32), for a module, got {shown(input_shape)}."
+            )
+        return dissect(model, sides)
+    if not isinstance(model, Recipe):
+        raise InputError(f"inspect needs a Recipe or a torch.nn.Module, got {shown(model)}.")
+    if input_shape is not None:
+        raise InputError(f"input_shape belongs to a module; a recipe's data decide it, got {shown(input_shape)}.")
+    return model_anatomy(model)
 
 
 def model_anatomy(recipe: Recipe) -> Anatomy:
