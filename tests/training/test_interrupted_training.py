@@ -187,6 +187,7 @@ def test_a_run_that_diverges_does_so_again_when_it_goes_on() -> None:
         with pytest.raises(PowerCutError):
             trained(file, every=1, ends_after=last, model=model)
         assert differences(trained(file, every=1, model=model), whole) == []
+    assert differences(trained(Kept(), every=1, ends_after=9, model=model), whole) == []  # no place to go on from
 
 
 # --- disks ------------------------------------------------------------------------------------------------------------
