@@ -55,9 +55,9 @@ def print_layers(name: str, anatomy: Anatomy, rows: Sequence[LayerRow]) -> None:
         table.add_row(*cells, memory(row.output_bytes))
     click.echo(visible(name))
     _show(table)
-    _print_meaning(anatomy, frozen=frozen, sees=sees)
     if len(rows) > _MANY_ROWS:
         click.echo(f"{len(rows)} rows; --depth 1 sums them up by the first part of their names.")
+    _print_meaning(anatomy, frozen=frozen, sees=sees)
 
 
 def _print_meaning(anatomy: Anatomy, *, frozen: int, sees: bool) -> None:
