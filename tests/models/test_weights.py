@@ -189,8 +189,8 @@ def test_partly_fitting_weights_are_loaded_where_they_fit_if_asked():
     assert torch.equal(model.stem.weight, net(0).stem.weight)
     assert torch.equal(model.norm.weight, before.norm.weight)
     assert found.sentence() == (
-        "1 tensors loaded, the head fc starts anew, 4 that the model has are missing, 1 have another shape, 1 are of no "
-        "use to it"
+        "1 tensors loaded, the head fc starts anew, 4 that the model has are missing, 1 have another shape, 1 are of "
+        "no use to it"
     )
     assert found.facts() == {
         "head": {"layer": "fc", "loaded": False},
