@@ -15,7 +15,7 @@ from assay.errors import InvalidValueError
 from assay.models.build import build_model
 from assay.recipe.schema import Recipe
 from assay.training.describe import check_model
-from assay.training.network import Network, build_network, started
+from assay.training.network import Network, build_network, expect_published_inputs, started
 from assay.training.prepare import prepare_data
 from serving import serving
 
@@ -98,3 +98,29 @@ def test_weights_that_torchvision_publishes_are_downloaded_and_loaded(tmp_path, 
     assert ours.pretrained["head"] == {"layer": "classifier.1", "loaded": False}
     assert ours.pretrained["file"] == name
     assert sum(parameter.numel() for parameter in ours.model.parameters() if parameter.requires_grad) == 513 * 15
+
+
+@pytest.mark.parametrize(("channels", "changes"), [(3, True), (1, False)])
+def test_googlenet_changes_colour_images_as_its_published_weights_expect(channels, changes):
+    """Against torchvision's own model with its published setting, from the same weights."""
+    made = recipe("torchvision:googlenet")
+    ours = build_model(made.model, made.init, seed=0, input_shape=(channels, 32, 32), classes=10).eval()
+    expect_published_inputs(ours)
+    x_BCHW = torch.randn(2, channels, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        scores_BK = ours(x_BCHW)
+        ours.transform_input = False
+        plain_BK = ours(x_BCHW)
+        mean, deviation = (
+            torch.tensor(values).view(3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        )
+        expected_BK = ours(((x_BCHW * deviation + mean) - 0.5) / 0.5) if changes else plain_BK
+    assert torch.allclose(scores_BK, expected_BK, atol=1e-5)
+    assert changes == (not torch.equal(scores_BK, plain_BK))
+
+
+def test_other_networks_take_inputs_as_they_are():
+    made = recipe("torchvision:resnet18")
+    ours = build_model(made.model, made.init, seed=0, input_shape=(3, 32, 32), classes=10)
+    expect_published_inputs(ours)
+    assert not hasattr(ours, "transform_input")

@@ -57,7 +57,17 @@ def started(model: nn.Module, recipe: Recipe) -> Network:
     if place is not None:
         file = weight_file(place, recipe.model.name)
         loaded = load_weights(model, read_tensors(file.path), file=file.path.name, partial=recipe.pretrained.partial)
+        if place == "torchvision":
+            expect_published_inputs(model)
         facts = {"file": file.path.name, "sha256": file.sha256, **loaded.facts()}
         notes = (f"Started from {file.path.name} (SHA-256 {file.sha256[:12]}…): {loaded.sentence()}.",)
     freeze(model, recipe.freeze, trains=recipe.train.epochs > 0)
     return Network(model=model, pretrained=facts, notes=notes)
+
+
+def expect_published_inputs(model: nn.Module) -> None:
+    """Let GoogLeNet and Inception v3 change images of three channels as those their published weights were trained on:
+    from ImageNet's mean and deviation to −1 … 1. Other networks were trained on the former."""
+    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    if isinstance(getattr(model, "transform_input", None), bool) and first is not None and first.in_channels == 3:
+        setattr(model, "transform_input", True)  # noqa: B010 - torch types attributes of modules as tensors
