@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.models.dry_run import (
+    FLOAT32_BYTES,
+    address,
+    example_for,
+    in_mode,
+    plain_attention,
+    training_bytes_of,
+    without_data,
+)
 from assay.models.receptive_field import Reach, reach
 from assay.models.receptive_field_tracing import SightTracer
 
 ROOT_NAME = "(model)"
 """The row of what the outermost module holds or computes itself, outside its layers."""
-
-FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,15 +133,15 @@ def dissect(model: nn.Module, input_shape: tuple[int, ...]) -> Anatomy:
     Raises:
         Exception: whatever the model raises for such an input.
     """
-    empty = _without_data(model)
+    empty = without_data(model)
     training_bytes = None
     if empty is not None:
-        training_bytes = _training_bytes(empty, input_shape)
+        training_bytes = training_bytes_of(empty, input_shape)
         try:
             return _table(empty, input_shape, _run_without_data(empty, input_shape), training_bytes)
         except Exception:  # noqa: BLE001 - whatever it is that cannot be done without data can perhaps be done with them
             pass
-    return _table(model, input_shape, _run(model, _example(model, (1, *input_shape)), sights=False), training_bytes)
+    return _table(model, input_shape, _run(model, example_for(model, (1, *input_shape)), sights=False), training_bytes)
 
 
 def folded(anatomy: Anatomy, depth: int) -> tuple[LayerRow, ...]:
@@ -163,33 +167,11 @@ class _Tally:
     stride: tuple[int | None, int | None] | None = None
 
 
-def _without_data(model: nn.Module) -> nn.Module | None:
-    """A copy on torch's device ``meta``; None of a model that cannot be copied."""
-    in_place_of: dict[int, Any] = {}
-    try:
-        for parameter in model.parameters():
-            there = torch.empty_like(parameter, device="meta", requires_grad=False)
-            in_place_of[id(parameter)] = nn.Parameter(there, requires_grad=parameter.requires_grad)
-        for buffer in model.buffers():
-            in_place_of[id(buffer)] = torch.empty_like(buffer, device="meta")
-        return copy.deepcopy(model, in_place_of)
-    except Exception:  # noqa: BLE001 - a user's module may hold anything
-        return None
-
-
 def _run_without_data(model: nn.Module, input_shape: tuple[int, ...]) -> dict[nn.Module, _Tally]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they would come again with data
-        example = _example(model, (1, *input_shape), torch.device("meta"))
+        example = example_for(model, (1, *input_shape), torch.device("meta"))
         return _run(model, example, sights=len(input_shape) == 3)
-
-
-def _example(model: nn.Module, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
-    """Zeros of the model's type, where its parameters are if no place is given."""
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if parameter is None:
-        return torch.zeros(shape, device=device)
-    return torch.zeros(shape, dtype=parameter.dtype, device=device or parameter.device)
 
 
 def _run(model: nn.Module, example: Tensor, *, sights: bool) -> dict[nn.Module, _Tally]:
@@ -201,40 +183,45 @@ def _run(model: nn.Module, example: Tensor, *, sights: bool) -> dict[nn.Module, 
     constants = [*model.parameters(), *model.buffers()]
     tracer = SightTracer(example, constants) if sights else None
     counter = FlopCounterMode(display=False)
-    tallies: dict[nn.Module, _Tally] = {}
-    open_calls: list[tuple[int, int]] = []  # per call under way: operations before it, operations of calls inside it
-
-    def enter(module: nn.Module, _: Any) -> None:
-        tallies.setdefault(module, _Tally())
-        open_calls.append((counter.get_total_flops(), 0))
-
-    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-        before, inside = open_calls.pop()
-        spent = counter.get_total_flops() - before
-        tally = tallies[module]
-        tally.macs += (spent - inside) // 2
-        if open_calls:
-            outer_before, outer_inside = open_calls[-1]
-            open_calls[-1] = (outer_before, outer_inside + spent)
-        given = _first_tensor(output)
-        tally.output_shape = None if given is None else tuple(given.shape[1:])
-        if given is not None and not any(_share_memory(given, taken) for taken in inputs if isinstance(taken, Tensor)):
-            tally.output_bytes += math.prod(given.shape) * FLOAT32_BYTES
-        if example.dim() == 4:
-            tally.receptive_field, tally.stride = _seen(tracer, given)
-
+    watch = _Watch(counter, tracer, images=example.dim() == 4)
     with ExitStack() as stack:
-        stack.enter_context(_in_mode(model, training=False))
-        removers: list[Callable[[], None]] = []
+        stack.enter_context(in_mode(model, training=False))
         for module in model.modules():
-            removers.append(module.register_forward_pre_hook(enter).remove)
-            removers.append(module.register_forward_hook(leave).remove)
-        for remove in removers:
-            stack.callback(remove)
-        stack.enter_context(_plain_attention())
+            stack.callback(module.register_forward_pre_hook(watch.enter).remove)
+            stack.callback(module.register_forward_hook(watch.leave).remove)
+        stack.enter_context(plain_attention())
         with torch.enable_grad(), tracer or nullcontext(), counter, example.device:
             model(example)
-    return tallies
+    return watch.tallies
+
+
+class _Watch:
+    """What hooks on all modules take down."""
+
+    def __init__(self, counter: FlopCounterMode, tracer: SightTracer | None, *, images: bool) -> None:
+        self.tallies: dict[nn.Module, _Tally] = {}
+        self._counter, self._tracer, self._images = counter, tracer, images
+        self._open: list[tuple[int, int]] = []  # per call under way: operations before it, operations of calls inside
+
+    def enter(self, module: nn.Module, _: Any) -> None:
+        self.tallies.setdefault(module, _Tally())
+        self._open.append((self._counter.get_total_flops(), 0))
+
+    def leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        before, inside = self._open.pop()
+        spent = self._counter.get_total_flops() - before
+        tally = self.tallies[module]
+        tally.macs += (spent - inside) // 2
+        if self._open:
+            outer_before, outer_inside = self._open[-1]
+            self._open[-1] = (outer_before, outer_inside + spent)
+        given = _first_tensor(output)
+        tally.output_shape = None if given is None else tuple(given.shape[1:])
+        taken = [address(tensor) for tensor in inputs if isinstance(tensor, Tensor)]
+        if given is not None and address(given) not in taken:
+            tally.output_bytes += math.prod(given.shape) * FLOAT32_BYTES
+        if self._images:
+            tally.receptive_field, tally.stride = _seen(self._tracer, given)
 
 
 def _seen(
@@ -245,71 +232,6 @@ def _seen(
         return (None, None), (None, None)
     (rows, down), (columns, across) = reach(sight, 0), reach(sight, 1)
     return (rows, columns), (down, across)
-
-
-@contextmanager
-def _in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    was_training = {module: module.training for module in model.modules()}
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in was_training.items():
-            module.training = mode
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _training_bytes(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
-    """What one more example makes autograd keep."""
-    try:
-        few, many = (_kept_bytes(model, (batch, *input_shape)) for batch in (2, 4))
-    except Exception:  # noqa: BLE001 - a user's module may raise anything
-        return None
-    return (many - few) // 2
-
-
-def _kept_bytes(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """Memory of the tensors that autograd keeps, but for the model's own, in float32."""
-    own = {_address(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    kept: dict[int, tuple[Any, int]] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        size = storage.nbytes()
-        if tensor.is_floating_point():
-            size = size // tensor.element_size() * FLOAT32_BYTES
-        kept[_address(tensor)] = (storage, size)  # held on to, so that no other gets its address
-        return tensor
-
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        stack.enter_context(_in_mode(model, training=True))
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
-        example = _example(model, shape, torch.device("meta"))
-        with torch.enable_grad(), example.device:
-            output = model(example)
-    del output  # it held what was kept until now
-    return sum(size for address, (_, size) in kept.items() if address not in own)
-
-
-def _address(tensor: Tensor) -> int:
-    """Of a tensor's memory, whether there is any or not."""
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _share_memory(one: Tensor, other: Tensor) -> bool:
-    return _address(one) == _address(other)
 
 
 def _first_tensor(output: Any) -> Tensor | None:

@@ -14,8 +14,9 @@ from assay.data.demands import check_augment, check_shift
 from assay.data.load import load_source
 from assay.data.normalize import output_shape
 from assay.errors import InputError, InvalidValueError, shown
-from assay.models.anatomy import FLOAT32_BYTES, Anatomy, LayerRow, dissect
+from assay.models.anatomy import Anatomy, LayerRow, dissect
 from assay.models.build import build_model
+from assay.models.dry_run import FLOAT32_BYTES
 from assay.models.freeze import freeze
 from assay.recipe.schema import FittedAtOnce, Recipe, SvmModel
 from assay.training.engines.translate import check_shapes, translate
