@@ -7,6 +7,7 @@ import pytest
 import torch
 from splits_of_arrays import split_of
 from torch import nn
+from torch.nn import functional
 
 from assay.models.layers import Dropout
 from assay.recipe.schema import Recipe, Train
@@ -115,6 +116,10 @@ SQUEEZE = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Adapt
             lambda: frozen(ByName(body(nn.BatchNorm2d(4)), nn.Linear(16, 4), plainly), "head"),
             Cut(module="head"),
         ),
+        (  # as EfficientNet has it: what is dropped is dropped from the features themselves
+            lambda: frozen(ByName(body(), nn.Sequential(nn.Dropout(0.5, True), nn.Linear(16, 4)), plainly), "head"),
+            Cut(module="head"),
+        ),
     ],
     ids=str,
 )  # fmt: skip
@@ -133,6 +138,44 @@ def shared_weights():
     model = ByName(nn.Sequential(nn.Flatten(), nn.Linear(108, 108)), nn.Linear(108, 108), plainly)
     model.head.weight = model.body[1].weight
     return frozen(model, "body.1.weight", "head")
+
+
+class ToldMore(nn.Linear):
+    """A head that is told more than what it is called with."""
+
+    told = 0.0
+
+    def forward(self, x_BD):
+        return super().forward(x_BD) + self.told
+
+
+def tells_more(net, x_BCHW):
+    feature_BD = net.body(x_BCHW)
+    net.head.told = feature_BD[:, :4]
+    return net.head(feature_BD)
+
+
+def uses_what_is_trained(net, x_BCHW):
+    return net.head(net.body(x_BCHW) + net.head.weight.detach().mean(dim=0))
+
+
+def compares(net, x_BCHW):
+    feature_BD = net.body(x_BCHW)
+    return net.head(feature_BD - feature_BD.mean(dim=0))
+
+
+def counts(net, x_BCHW):
+    net.calls = getattr(net, "calls", 0) + net.training
+    return net.head(net.body(x_BCHW) * (1 if net.calls < 100 else 2))
+
+
+def counts_in_a_buffer(net, x_BCHW):
+    net.body[1].num_batches_tracked.add_(int(net.training))
+    return plainly(net, x_BCHW)
+
+
+def head_of_body(forward, head=nn.Linear):
+    return frozen(ByName(body(), head(16, 4), forward), "head")
 
 
 def before_everything(layer):
@@ -154,6 +197,14 @@ def before_everything(layer):
         lambda: frozen(ByName(body(), nn.Linear(16, 4), lambda n, x: n.head(n.body(x)).relu()), "head"),
         lambda: frozen(ByName(body(), nn.Linear(16, 4), lambda n, x: n.head(n.body(x) * torch.rand(1))), "head"),
         lambda: frozen(ByName(body(), nn.Linear(16, 4), lambda n, x: n.head(n.body(x) * (1 + n.training))), "head"),
+        lambda: head_of_body(lambda n, x: n.head(n.body(x)) * (1 + n.training)),
+        lambda: head_of_body(lambda n, x: functional.dropout(n.head(n.body(x)), 0.5, n.training)),
+        lambda: head_of_body(lambda n, x: n.head(functional.dropout(n.body(x), 1e-9, n.training))),
+        lambda: head_of_body(tells_more, ToldMore),
+        lambda: head_of_body(uses_what_is_trained),
+        lambda: head_of_body(compares),
+        lambda: head_of_body(counts),
+        lambda: head_of_body(counts_in_a_buffer),
         shared_weights,
         lambda: before_everything(nn.BatchNorm2d(3, affine=False)),
         lambda: before_everything(nn.Dropout(1e-9)),  # too little for a few examples to show it

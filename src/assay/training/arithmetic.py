@@ -36,6 +36,11 @@ class Arithmetic:
         self._channels_last = train.channels_last
         self._scaler = torch.amp.GradScaler(device.type) if train.precision == "float16" else None
 
+    @property
+    def sixteen_bits(self) -> bool:
+        """Whether products are computed in 16 bits."""
+        return self._cast_to is not None
+
     def prepared(self, model: nn.Module) -> nn.Module:
         """The model on the device, its weights in the type and layout."""
         model.to(device=self.device, dtype=self._number_type)

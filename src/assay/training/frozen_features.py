@@ -2,7 +2,8 @@
 
 That is sound where the frozen layers give the same for an image in every epoch. So images must not be augmented, and a
 network is cut only in front of a part that holds everything trained and gives the scores, and whose input is the same
-in training as in evaluation. All of that is tried on a copy before a network is cut.
+in training as in evaluation, whatever becomes of what is trained. All of that is tried on a copy before a network is
+cut.
 
 Shape key: N examples of a split, B examples in a batch, K classes.
 """
@@ -24,6 +25,8 @@ from assay.models.layers import Dropout
 from assay.training.arithmetic import Arithmetic
 from assay.training.isolation import Surroundings
 from assay.training.loop import set_to_training
+from assay.training.state import State
+from assay.training.torch_state import module_state
 
 MOST_BYTES = 2**31
 """Memory that the features of the training and validation splits may take: 2 GiB."""
@@ -31,6 +34,7 @@ MOST_BYTES = 2**31
 _TRIED_EXAMPLES = 8
 _TOLERANCE = 1e-3
 """Share of the largest feature by which one may differ in training: other kernels round otherwise."""
+_TOLERANCE_OF_16_BITS = 3e-2
 
 _DROPPING: tuple[type[nn.Module], ...] = (Dropout, nn.modules.dropout._DropoutNd)
 _DROPPING_BY_NAME = ("StochasticDepth", "DropPath")
@@ -82,7 +86,7 @@ def find_cut(model: nn.Module, arithmetic: Arithmetic, split: SplitData) -> Cut 
     before = generators.state()
     try:
         tried = copy.deepcopy(model)
-        return next((cut for place in _places(model) if (cut := _tried(tried, place, arithmetic, x_B))), None)
+        return next((cut for place in _places(model) if (cut := _Trial(tried, place, arithmetic, x_B).passed())), None)
     except Exception:  # noqa: BLE001 - a user's network may refuse to be copied, or to be called in another mode
         return None
     finally:
@@ -148,32 +152,100 @@ def _places(model: nn.Module) -> Iterator[Cut]:
             yield Cut(module=name)
 
 
-def _tried(model: nn.Module, cut: Cut, arithmetic: Arithmetic, x_B: Tensor) -> Cut | None:
-    """The cut, if the part after it gives the scores, and what goes into it does not change in training."""
-    after = set(_module(model, cut).modules())
-    before = [module for module in model.modules() if module not in after]
-    if not any(True for module in before for _ in module.parameters(recurse=False)):
-        return None  # nothing would be spared
-    model.eval()
-    with torch.no_grad():
-        with _Watch(model, cut, replaced=True) as watch:
-            flatten = _flattens(watch, arithmetic.scores(model, x_B))
+class _Trial:
+    """Tries one place on a copy of a network, whose trained parameters it moves.
+
+    Args:
+        model: the copy.
+        cut: the place.
+        arithmetic: how it computes.
+        x_B: a few examples.
+    """
+
+    def __init__(self, model: nn.Module, cut: Cut, arithmetic: Arithmetic, x_B: Tensor) -> None:
+        self._model = model
+        self._arithmetic = arithmetic
+        self._x_B = x_B
+        self._cut = cut
+        self._after = set(_module(model, cut).modules())
+        self._before = [module for module in model.modules() if module not in self._after]
+
+    @torch.no_grad()
+    def passed(self) -> Cut | None:
+        """The cut, if training on features comes to the same."""
+        if not any(True for module in self._before for _ in module.parameters(recurse=False)):
+            return None  # nothing would be spared
+        self._model.eval()
+        feature_B = self._in_evaluation()
+        if feature_B is None:
+            return None
+        set_to_training(self._model)
+        if any(module.training and _changes(module) for module in self._before):
+            return None
+        return self._cut if self._the_same_in_training(feature_B) else None
+
+    def _in_evaluation(self) -> Tensor | None:
+        """The features, if the tail makes the scores of them and of nothing else, example by example."""
+        with _Watch(self._model, self._cut, replaced=True) as watch:
+            flatten = _flattens(watch, self._scores(self._x_B))
         if flatten is None:
             return None
-        found = replace(cut, flatten=flatten)
-        with _Watch(model, cut) as watch:
-            scores_BK, feature_B = arithmetic.scores(model, x_B), watch.taken()
-        if feature_B is None or not _close(arithmetic.scores(Tail(model, found), feature_B), scores_BK):
+        self._cut = replace(self._cut, flatten=flatten)
+        half = max(1, len(self._x_B) // 2)
+        with _Watch(self._model, self._cut) as watch:
+            scores_BK, feature_B = self._scores(self._x_B), watch.taken()
+            self._scores(self._x_B[:half])
+            of_half = watch.taken()
+        if feature_B is None or not self._close(of_half, feature_B[:half]):  # they depend on the rest of the batch
             return None
-        set_to_training(model)
-        if any(module.training and _changes(module) for module in before):
-            return None
-        with _Watch(model, cut) as watch:
-            for _ in range(2):
-                arithmetic.scores(model, x_B)
-                if not _close(watch.taken(), feature_B):
-                    return None
-    return found
+        # By now the network has seen other examples: if it tells the tail of them beside the features, it shows here.
+        tail_BK = self._scores(feature_B[-half:], Tail(self._model, self._cut))
+        return feature_B if self._close(tail_BK, scores_BK[-half:]) else None
+
+    def _the_same_in_training(self, feature_B: Tensor) -> bool:
+        """Whether the network gives these features to the tail, and the tail's output as scores, and does nothing else
+        in training that would not be done on features: draw random numbers, or count."""
+        for parameter in self._model.parameters():
+            if parameter.requires_grad:  # they move in training, and frozen layers may make use of one
+                parameter.add_(torch.randn_like(parameter) * (parameter.abs().mean() + 0.01))
+        carried = self._carried_before()
+        for _ in range(2):
+            generators = Surroundings(self._arithmetic.device, ())
+            drawn = generators.state()
+            with _Watch(self._model, self._cut, replaced=True, generators=generators) as watch:
+                flatten = _flattens(watch, self._scores(self._x_B))
+            if flatten is not self._cut.flatten or not self._close(watch.taken(), feature_B):
+                return False
+            if watch.drawn is None or not _equal(watch.drawn, drawn):
+                return False
+        return _equal(self._carried_before(), carried)
+
+    def _carried_before(self) -> State:
+        """What the layers before the cut carry from step to step: copies of their buffers and other attributes."""
+        state = module_state(self._model)
+        names = {name for name, module in self._model.named_modules() if module not in self._after}
+        tensors = {}
+        for key, tensor in state.tensors.items():
+            kind, name, *_ = key.split(":")
+            owner = name.rpartition(".")[0] if kind == "buffers" else name
+            if kind != "parameters" and owner in names:
+                tensors[key] = tensor.clone()
+        return State(tensors=tensors, facts={name: state.facts["attributes"][name] for name in names})
+
+    def _scores(self, x_B: Tensor, model: nn.Module | None = None) -> Tensor:
+        return self._arithmetic.scores(model or self._model, x_B)
+
+    def _close(self, one: Tensor | None, other: Tensor) -> bool:
+        if one is None or one.shape != other.shape:
+            return False
+        one, other = one.float(), other.float()
+        tolerance = _TOLERANCE_OF_16_BITS if self._arithmetic.sixteen_bits else _TOLERANCE
+        return bool((one - other).abs().max() <= tolerance * other.abs().max())
+
+
+def _equal(one: State, other: State) -> bool:
+    alike = one.tensors.keys() == other.tensors.keys() and one.facts == other.facts
+    return alike and all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
 
 
 def _changes(module: nn.Module) -> bool:
@@ -181,13 +253,6 @@ def _changes(module: nn.Module) -> bool:
     if isinstance(module, _DROPPING) or type(module).__name__ in _DROPPING_BY_NAME:
         return getattr(module, "p", 1.0) != 0.0
     return isinstance(module, _NORMS)
-
-
-def _close(one: Tensor | None, other: Tensor) -> bool:
-    if one is None or one.shape != other.shape:
-        return False
-    one, other = one.float(), other.float()
-    return bool((one - other).abs().max() <= _TOLERANCE * other.abs().max())
 
 
 def _flattens(watch: _Watch, scores_BK: Tensor) -> bool | None:
@@ -221,14 +286,19 @@ class _Watch:
     the tail's output, whatever that is.
     """
 
-    def __init__(self, model: nn.Module, cut: Cut, *, replaced: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, cut: Cut, *, replaced: bool = False, generators: Surroundings | None = None
+    ) -> None:
         module = model.get_submodule(cut.module)
         self._starts = module if cut.first is None else _children(module)[cut.first]
         self._ends = module
         self._replaced = replaced
-        self._inputs: list[Any] = []
+        self._generators = generators
+        self._inputs: list[Tensor | None] = []
         self.given: Tensor | None = None
         """What the tail was made to give."""
+        self.drawn: State | None = None
+        """Where the global generators stood when the tail was called."""
         self._hooks = ExitStack()
 
     def __enter__(self) -> _Watch:
@@ -243,10 +313,13 @@ class _Watch:
     def taken(self) -> Tensor | None:
         """What went in since this was last asked; None if it was not called once, with one tensor."""
         inputs, self._inputs = self._inputs, []
-        return inputs[0] if len(inputs) == 1 and isinstance(inputs[0], Tensor) else None
+        return inputs[0] if len(inputs) == 1 else None
 
     def _take(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self._inputs.append(arguments[0] if len(arguments) == 1 and not named else None)
+        alone = len(arguments) == 1 and not named and isinstance(arguments[0], Tensor)
+        self._inputs.append(arguments[0].clone() if alone else None)  # a copy, for dropout may be in place
+        if self._generators is not None:
+            self.drawn = self._generators.state()
 
     def _give(self, _: nn.Module, __: Any, output: Any) -> Any:
         if not isinstance(output, Tensor):
