@@ -87,8 +87,9 @@ def test_killed_at_random_moments_until_it_is_done(name: str, live: Life, tmp_pa
     longer["train"]["epochs"] = 8
     assert live(longer, tmp_path / "undisturbed") == "done"
     lives = 0
-    while live(longer, tmp_path / "killed", steps=2, dies_within=chance.uniform(0.2, 0.5 + 0.2 * lives)) == "died":
+    while live(longer, tmp_path / "killed", steps=2, dies_within=chance.uniform(0.1, 0.3 + 0.2 * lives)) == "died":
         lives += 1
+    assert lives > 0
     assert differences(kept(tmp_path / "killed"), kept(tmp_path / "undisturbed")) == []
 
 
