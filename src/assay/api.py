@@ -7,7 +7,6 @@ import functools
 import math
 import os
 import threading
-import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import Any, Literal, get_args
 
 from assay.data.in_parallel import available_cores
 from assay.data.places import use_data_folder
-from assay.errors import AssayError, InputError, InvalidValueError, RunFailedError, did_you_mean, shown
-from assay.recipe.fingerprint import fingerprint
+from assay.errors import InputError, InvalidValueError, RunFailedError, did_you_mean, shown
 from assay.recipe.hardware import settled
 from assay.recipe.overrides import apply_profile, set_values, take_profiles
 from assay.recipe.reading import Document, read_document
 from assay.recipe.schema import Recipe
-from assay.recipe.user_code import check_path, look_in, source_hash, user_paths
+from assay.recipe.user_code import check_path, look_in, user_paths
 from assay.records import Run
+from assay.run_names import explaining_own_code, fingerprint_now, fingerprint_of, fingerprints_of, forget_fingerprints
 from assay.studies.archive import keep_fingerprints, keep_study, kept_results
 from assay.studies.design import Study, single_run, study_slug
 from assay.studies.events import DataRead, Event, LookStarted, StudyEnded
@@ -199,7 +198,7 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
     if chosen.data_dir is not None:
         use_data_folder(chosen.data_dir)  # a recipe's name below asks for its data
     if isinstance(study, Recipe):
-        _forget_fingerprints()
+        forget_fingerprints()
         study = single_run(study, "run-" + fingerprint_of(study, chosen.device)[:8])
     if not isinstance(study, Study):
         raise InputError(f"run needs a Study or a Recipe, got {shown(study)}. Read a file with assay.load(path).")
@@ -211,7 +210,7 @@ def run(study: Study | Recipe, **settings: Any) -> StudyResults:
 
 def start(study: Study, settings: Settings) -> Generator[Event, None, None]:
     """The same as `run`, one event at a time; leave the loop to stop. What was finished by then is kept."""
-    _forget_fingerprints()
+    forget_fingerprints()
     if settings.data_dir is not None:
         use_data_folder(settings.data_dir)
     store = FolderStore(Path(settings.store))
@@ -248,57 +247,6 @@ def study_user_paths(study: Study) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for arm in study.arms for path in user_paths(arm.recipe)))
 
 
-def fingerprints_of(study: Study, seeds: int, device: str = "auto") -> dict[str, dict[int, str]]:
-    """The fingerprint of each arm's first ``seeds`` runs, by arm and seed."""
-    return {
-        arm.name: {recipe.seed: fingerprint_of(recipe, device) for recipe in map(arm.recipe_at, range(seeds))}
-        for arm in study.arms
-    }
-
-
-def fingerprint_of(recipe: Recipe, device: str = "auto") -> str:
-    """The fingerprint of a recipe: of its keys, its data set, the weights it starts from, and the user's own classes.
-
-    The device matters to ``train.precision: auto`` alone, which is settled by what it can do.
-    """
-    recipe = settled(recipe, device)
-    place = recipe.pretrained.weights
-    weights = None if place is None else _weights_hash(place, recipe.model.name)
-    return fingerprint(recipe, _data_fingerprint(recipe.data.model_dump_json()), _sources(recipe), weights=weights)
-
-
-def _sources(recipe: Recipe) -> dict[str, str]:
-    return {path: _source_hash(path) for path in user_paths(recipe)}
-
-
-def _forget_fingerprints() -> None:
-    """Files may have changed since this process conducted its last study, or lie in another folder now."""
-    _data_fingerprint.cache_clear()
-    _source_hash.cache_clear()
-    _weights_hash.cache_clear()
-
-
-def _data_fingerprint_now(data_json: str) -> str:
-    from assay.data.load import source_fingerprint
-
-    data = Recipe.model_validate_json(f'{{"data": {data_json}, "model": {{"name": "mlp"}}}}').data
-    with _explaining_own_code(data.source):
-        return source_fingerprint(data)
-
-
-_data_fingerprint = functools.lru_cache(maxsize=1024)(_data_fingerprint_now)
-_source_hash = functools.lru_cache(maxsize=256)(source_hash)
-
-
-def _weights_hash_now(place: str, model: str) -> str:
-    from assay.data.weight_files import weight_file
-
-    return weight_file(place, model).sha256
-
-
-_weights_hash = functools.lru_cache(maxsize=256)(_weights_hash_now)
-
-
 def run_trial(
     recipe: Recipe, *, device: str, store: Path | None = None, checkpoint_every: str = CHECKPOINT_EVERY
 ) -> Run:
@@ -320,10 +268,7 @@ def run_trial(
     recipe = settled(recipe, device)
     # A worker trains many runs. One whose data or weights have changed since the study began gets another name than was
     # asked for, and so is refused, rather than kept as what it is not.
-    place = recipe.pretrained.weights
-    weights = None if place is None else _weights_hash_now(place, recipe.model.name)
-    data = _data_fingerprint_now(recipe.data.model_dump_json())
-    name = fingerprint(recipe, data, _sources(recipe), weights=weights)
+    name = fingerprint_now(recipe)
     if store is None:
         return run_recipe(recipe, fingerprint=name, device=device)
     keeper = FolderStore(store)
@@ -383,7 +328,7 @@ def _check_models(study: Study) -> None:
         checked.add(built)
         from assay.training.describe import check_model
 
-        explaining = _explaining_own_code(" and ".join(paths)) if paths else contextlib.nullcontext()
+        explaining = explaining_own_code(" and ".join(paths)) if paths else contextlib.nullcontext()
         with _naming(arm.name if len(study.arms) > 1 else ""), explaining:
             check_model(recipe)
 
@@ -397,24 +342,6 @@ def _naming(arm: str) -> Generator[None, None, None]:
         if not arm:
             raise
         raise InputError(f"arm {arm}: {error}") from error
-
-
-@contextlib.contextmanager
-def _explaining_own_code(path: str) -> Generator[None, None, None]:
-    """Turn whatever a class of the user's own raises, exits among it, into an error that names the line."""
-    try:
-        yield
-    except AssayError:
-        raise
-    except (Exception, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        libraries = {"site-packages", "dist-packages"}
-        frame = next((one for one in reversed(frames) if not libraries & {*Path(one.filename).parts}), frames[-1])
-        text = " ".join(str(error).split())
-        raise InputError(
-            f"{path} cannot be used: it raised {type(error).__name__}: {text[:300]}\n"
-            f"  in {frame.filename}, line {frame.lineno}. Mend it and run again; nothing was started."
-        ) from error
 
 
 # --- reporting --------------------------------------------------------------------------------------------------------
