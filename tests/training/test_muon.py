@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -84,6 +85,31 @@ def small_network() -> nn.Module:
 
 
 ORTHOGONAL = {"3.weight", "6.weight"}
+
+
+def orthogonal_in(model):
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = build_optimizer(MuonOptimizer(name="muon"), model).param_groups
+    return {names[id(parameter)] for group in groups if group["orthogonal"] for parameter in group["params"]}
+
+
+def test_tokens_positions_and_scales_of_branches_are_not_orthogonalised():
+    encoder = torchvision.models.VisionTransformer(8, 4, 2, 2, 8, 16, num_classes=3)
+    layers = [f"encoder.layers.encoder_layer_{number}." for number in (0, 1)]
+    of_a_layer = ("self_attention.in_proj_weight", "self_attention.out_proj.weight", "mlp.0.weight", "mlp.3.weight")
+    assert orthogonal_in(encoder) == {layer + weight for layer in layers for weight in of_a_layer}
+    block = torchvision.models.convnext.CNBlock(4, layer_scale=1.0, stochastic_depth_prob=0.0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), block, nn.Flatten(), nn.Linear(4, 2))
+    assert orthogonal_in(model) == {f"1.block.{place}.weight" for place in (0, 3, 5)}
+
+
+def test_a_parametrised_layer_is_a_layer():
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+    model = nn.Sequential(nn.Linear(4, 4), normed, nn.Bilinear(4, 4, 4), nn.Linear(4, 2))
+    assert orthogonal_in(model) == {"1.parametrizations.weight.original", "2.weight"}
+    attention = nn.MultiheadAttention(4, 2, add_bias_kv=True)
+    model = nn.Sequential(nn.Linear(4, 4), attention, nn.Linear(4, 2))
+    assert orthogonal_in(model) == {"1.in_proj_weight", "1.out_proj.weight"}
 
 
 def test_filters_and_hidden_matrices_are_orthogonalised_and_nothing_else_is():

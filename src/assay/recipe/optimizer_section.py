@@ -77,8 +77,9 @@ class MuonOptimizer(_Optimizer):
     """Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): momentum whose matrix is
     made orthogonal before each step, for the filters of convolutions and the matrices of hidden layers.
 
-    Filters are orthogonalised as matrices (out, in·h·w). The first layer with weights, the last one, biases and
-    normalisation parameters take SGD with Nesterov momentum at ``sgd_lr``.
+    Filters are orthogonalised as matrices (out, in·h·w). The first layer with weights, the last one, biases,
+    normalisation parameters and what belongs to no layer, such as position embeddings, take SGD with Nesterov momentum
+    at ``sgd_lr``.
     """
 
     name: Literal["muon"]

@@ -75,4 +75,5 @@ class Evaluate(Section):
     initial_loss, only what was averaged while it trained."""
     views: Literal["one", "mirrored", "mirrored_and_shifted"] = "one"
     """Test-time augmentation: validation and test images are classified at the end of training from the mean score of
-    the image and its mirror image, or of these two and of both shifted by a pixel to either side of the diagonal."""
+    the image and its mirror image, or, half and half, of these two and of both shifted by a pixel, up and left and down
+    and right."""

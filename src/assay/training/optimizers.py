@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from torch import nn, optim
+from torch.nn.utils.parametrize import ParametrizationList
 
 from assay.errors import InvalidValueError
 from assay.models.layers import NORM_LAYERS
@@ -116,13 +117,13 @@ def _refuse_factors_without_effect(
 
 def _muon(section: MuonOptimizer, model: nn.Module) -> Muon:
     """Filters and hidden matrices are made orthogonal; not the first layer with weights, frozen or not, nor the last,
-    nor normalisation."""
+    nor normalisation, nor what is held by a module of layers: class tokens, positions, scales of branches."""
     matrices = [
         parameter
         for layer in model.modules()
-        if not isinstance(layer, NORM_LAYERS)
-        for parameter in layer.parameters(recurse=False)
-        if parameter.ndim >= 2
+        if not isinstance(layer, NORM_LAYERS) and _multiplies(layer)
+        for name, parameter in layer.named_parameters(recurse=False)
+        if parameter.ndim >= 2 and not name.startswith("bias")
     ]
     hidden = set(map(id, matrices[1:-1]))
 
@@ -139,3 +140,8 @@ def _muon(section: MuonOptimizer, model: nn.Module) -> Muon:
         newton_schulz_steps=section.newton_schulz_steps,
         unit_filters=section.unit_filters,
     )
+
+
+def _multiplies(layer: nn.Module) -> bool:
+    """Whether what it holds are a layer's weights: attention and parametrised layers keep theirs beside modules."""
+    return next(layer.children(), None) is None or isinstance(layer, nn.MultiheadAttention | ParametrizationList)
