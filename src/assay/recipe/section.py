@@ -25,7 +25,12 @@ def _own(path: str) -> str:
     return path
 
 
-DottedPath = Annotated[str, StringConstraints(pattern=DOTTED_PATH, max_length=200), AfterValidator(_own)]
+DottedPath = Annotated[
+    str,
+    StringConstraints(pattern=DOTTED_PATH, max_length=200),
+    AfterValidator(_own),
+    Field(json_schema_extra={"not": {"pattern": f"^{TORCHVISION}:"}}),  # of two variants an editor would take neither
+]
 
 
 def _plain(value: Any) -> Any:
