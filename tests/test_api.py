@@ -11,6 +11,7 @@ import pytest
 
 import assay
 from assay.api import Settings, start
+from assay.run_names import forget_fingerprints
 from assay.studies.events import RunFinished, StudyEnded
 
 STUDY = """\
