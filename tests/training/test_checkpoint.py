@@ -166,3 +166,23 @@ def test_checkpoints_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_never(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps_written(Every(), [(step, 1e6 * step) for step in range(1, 9)], monkeypatch) == []
+
+
+class Sparse:
+    def state(self) -> State:
+        return State(tensors={"neighbours": torch.eye(3).to_sparse()})
+
+    def restore(self, state: State) -> None:
+        pass
+
+
+def test_what_no_file_takes_stops_no_training() -> None:
+    checkpoints = Checkpoints(file := Kept(), Every(steps=1))
+    checkpoints.begin(MADE_WITH)
+    checkpoints.follow("sparse", Sparse())
+    assert checkpoints.after(1)
+    assert checkpoints.after(2)
+    assert file.content is None
+    assert checkpoints.notes == (
+        "A checkpoint could not be made (Cannot access storage of SparseTensorImpl); training went on without it.",
+    )

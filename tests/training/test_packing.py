@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter, OrderedDict, defaultdict, deque
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,6 +92,43 @@ def test_arrays_and_tensors_keep_type_shape_and_whoever_else_holds_them() -> Non
     assert fresh.view.tolist() == [1, 1, 1]
 
 
+def test_other_collections_come_back_as_they_were_in_place_and_where_there_are_none() -> None:
+    kept = {
+        "deque": deque([1, torch.ones(2), 3.5], maxlen=3),
+        "endless": deque([1]),
+        "ordered": OrderedDict(b=1, a=[2]),
+        "counter": Counter("abca"),
+        "set": {1, 2.5, "a", None},
+        "frozen": frozenset({3}),
+        "bytes": b"\x00\xff",
+        "bytearray": bytearray(b"ab"),
+    }
+    held = {name: deque(maxlen=3) if name == "deque" else type(value)() for name, value in kept.items()}
+    for fresh in (SimpleNamespace(**held), SimpleNamespace(), SimpleNamespace(**{key: deque([9]) for key in kept})):
+        through(SimpleNamespace(**kept), fresh)
+        for name, value in kept.items():
+            found = getattr(fresh, name)
+            assert (type(found), list(found)[::2]) == (type(value), list(value)[::2]), name
+            assert name == "deque" or found == value
+        assert fresh.deque.maxlen == 3
+        assert fresh.deque[1].tolist() == [1, 1]
+        assert list(fresh.endless) == [1]
+        assert fresh.endless.maxlen is None
+    changed_in_place = {"deque", "endless", "ordered", "counter", "set", "bytearray"}
+    through(SimpleNamespace(**kept), fresh := SimpleNamespace(**held))
+    assert {name for name in kept if getattr(fresh, name) is held[name]} >= changed_in_place
+
+
+def test_a_dictionary_with_a_default_keeps_it() -> None:
+    owner, held = SimpleNamespace(seen=defaultdict(int, a=3)), defaultdict(list, b=[1])
+    fresh = through(owner, SimpleNamespace(seen=held))
+    assert fresh.seen is held
+    assert held == {"a": 3}
+    assert held["new"] == []
+    with pytest.raises(ValueError, match="a dictionary with a default is to be there already"):
+        through(owner, SimpleNamespace(seen={}))
+
+
 def test_what_is_held_by_others_changes_in_place() -> None:
     shared_list, shared_dict = [0], {"a": 0}
     through(SimpleNamespace(one=[1, 2], two={"b": 3}), SimpleNamespace(one=shared_list, two=shared_dict))
@@ -106,6 +144,8 @@ def test_what_cannot_be_kept_is_left_as_it_is() -> None:
         "endless": endless,
         "inside": [1, object()],
         "keys": {(1, 2): 3},
+        "set": {(1, 2)},
+        "deque": deque([object()]),
     }
     tensors: dict[str, Tensor] = {}
     assert packed_attributes(SimpleNamespace(**unkept), "own", tensors) == {}
@@ -136,12 +176,15 @@ def test_a_module_comes_back_with_its_hidden_buffers_and_modes() -> None:
     model.grows = torch.arange(5)
     model.eval()
     model.layers[2].train()
+    model.layers[0].bias.requires_grad_(False)
+    fresh.layers[1].bias.requires_grad_(False)
     weight = fresh.layers[0].weight
     restore_module(fresh, copied(module_state(model)))
     assert fresh.layers[0].weight is weight
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         assert torch.equal(tensor, dict([*fresh.named_parameters(), *fresh.named_buffers()])[name]), name
     assert [module.training for module in fresh.modules()] == [False, False, False, False, True]
+    assert [name for name, parameter in fresh.named_parameters() if not parameter.requires_grad] == ["layers.0.bias"]
 
 
 @pytest.mark.parametrize("other", [nn.Linear(2, 3), nn.Linear(2, 2, bias=False), nn.Linear(2, 2, dtype=torch.float64)])

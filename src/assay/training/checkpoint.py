@@ -136,14 +136,19 @@ class Checkpoints:
         """Write a checkpoint if one is due after so many steps; whether one was due."""
         if not self._due(step) or self._file is None:
             return False
-        parts = {name: what.state() for name, what in self._parts.items()}
-        own = State(facts={"step": step, "continued": self._continued, "notes": self.notes})
         try:
-            self._file.write(encode(joined({**parts, "checkpoints": own}), self._made_with))
+            self._file.write(self._encoded(step))
         except OSError as error:
             self._note(f"A checkpoint could not be written ({error.strerror or error}); training went on without it.")
+        except Exception as error:  # noqa: BLE001 - a user's class may hold tensors that no file takes, sparse ones say
+            self._note(f"A checkpoint could not be made ({error}); training went on without it.")
         self._last, self._last_step = time.monotonic(), step
         return True
+
+    def _encoded(self, step: int) -> bytes:
+        parts = {name: what.state() for name, what in self._parts.items()}
+        own = State(facts={"step": step, "continued": self._continued, "notes": self.notes})
+        return encode(joined({**parts, "checkpoints": own}), self._made_with)
 
     def _due(self, step: int) -> bool:
         if self._every.steps is not None:

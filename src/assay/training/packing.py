@@ -1,13 +1,14 @@
 """Values that objects carry from step to step, as JSON with the tensors in them put aside; and back.
 
-Kept are numbers and text, tensors and arrays, random generators of Python, NumPy and torch, and lists, tuples and
-dictionaries of such.
+Kept are numbers, text and bytes, tensors and arrays, random generators of Python, NumPy and torch, lists, tuples,
+deques and dictionaries (counters, those with defaults) of such, and sets of numbers or text.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -23,6 +24,10 @@ Packed = dict[str, dict[str, Any]]
 
 _DEEPEST = 8
 """Levels of lists in lists that are kept; one that holds itself has no end."""
+
+_DICTIONARIES: dict[str, type[dict[Any, Any]]] = {
+    kind.__name__: kind for kind in (dict, OrderedDict, defaultdict, Counter)
+}
 
 _BITS = {"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"}
 
@@ -53,7 +58,11 @@ class Packer:
         kind = type(value)
         if kind in PLAIN:
             return {"plain": value}
-        if kind in (list, tuple, dict):
+        if kind in (bytes, bytearray):
+            return {kind.__name__: value.hex()}
+        if kind in (set, frozenset):
+            return {kind.__name__: list(value)} if all(isinstance(part, PLAIN) for part in value) else None
+        if kind in (list, tuple, deque, *_DICTIONARIES.values()):
             return None if depth == _DEEPEST else self._collection(key, value, depth + 1)
         if isinstance(value, Tensor):
             return {"tensor": self._put(key, value), "needs_gradient": value.requires_grad}
@@ -67,7 +76,8 @@ class Packer:
         names = [self.packed("", name, depth) for name in value] if isinstance(value, dict) else []
         if None in packed or any(name is None or "plain" not in name for name in names):
             return None
-        return {type(value).__name__: packed, "names": [name["plain"] for name in names if name]}
+        found = {type(value).__name__: packed, "names": [name["plain"] for name in names if name]}
+        return {**found, "longest": value.maxlen} if isinstance(value, deque) else found
 
     def _array(self, key: str, value: Any) -> dict[str, Any] | None:
         try:
@@ -142,11 +152,29 @@ class Unpacker:
                 return _refilled(live, values) if type(live) is list else values
             case {"tuple": parts}:
                 return tuple(self._all(parts, live if isinstance(live, tuple) else ()))
-            case {"dict": parts, "names": names}:
-                known = live if type(live) is dict else {}
-                entries = dict(zip(names, self._all(parts, [known.get(name) for name in names]), strict=True))
-                return _refilled(live, entries) if type(live) is dict else entries
+            case {"deque": parts, "longest": longest}:
+                values = self._all(parts, live if isinstance(live, deque) else ())
+                fits = isinstance(live, deque) and live.maxlen == longest
+                return _refilled(live, values) if fits else deque(values, longest)
+            case {"bytes": digits}:
+                return bytes.fromhex(digits)
+            case {"bytearray": digits}:
+                return _refilled(live if type(live) is bytearray else bytearray(), bytes.fromhex(digits))
+            case {"set": values}:
+                return _refilled(live if type(live) is set else set(), values)
+            case {"frozenset": values}:
+                return frozenset(values)
+            case {"names": names}:
+                return self._dictionary(packed, names, live)
         raise ValueError(f"{list(packed)} is no kind of value that is kept")
+
+    def _dictionary(self, packed: Mapping[str, Any], names: Sequence[Any], live: Any) -> Any:
+        name, kind = next(found for found in _DICTIONARIES.items() if found[0] in packed)
+        if type(live) is not kind and kind is defaultdict:
+            raise ValueError("a dictionary with a default is to be there already, for the default is not kept")
+        fresh = live if type(live) is kind else kind()
+        values = self._all(packed[name], [dict.get(fresh, name) for name in names])
+        return _refilled(fresh, dict(zip(names, values, strict=True)))
 
     def _all(self, parts: Sequence[Mapping[str, Any]], live: Sequence[Any]) -> list[Any]:
         beside = [*live, *([None] * len(parts))]
@@ -163,7 +191,7 @@ def poured(live: Any, saved: Tensor, *, needs_gradient: bool = False) -> Tensor:
 
 def _refilled(live: Any, values: Any) -> Any:
     live.clear()
-    live.extend(values) if isinstance(live, list) else live.update(values)
+    live.extend(values) if isinstance(live, list | deque | bytearray) else live.update(values)
     return live
 
 

@@ -16,11 +16,13 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module())) - {"training"}
 
 
 def module_state(model: nn.Module) -> State:
-    """Parameters, buffers (those that `state_dict` leaves out too), and the other attributes of every module in it."""
+    """Parameters, which of them take no gradient, buffers (those that `state_dict` leaves out too), and the other
+    attributes of every module in it."""
     tensors: dict[str, Tensor] = {f"parameters:{name}": tensor for name, tensor in model.named_parameters()}
     tensors |= {f"buffers:{name}": tensor for name, tensor in model.named_buffers()}
     attributes = attributes_state(model)
-    return State(tensors={**tensors, **attributes.tensors}, facts=attributes.facts)
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    return State(tensors={**tensors, **attributes.tensors}, facts={**attributes.facts, "frozen": frozen})
 
 
 def attributes_state(model: nn.Module) -> State:
@@ -44,6 +46,8 @@ def restore_module(model: nn.Module, state: State) -> None:
         ValueError: the state is of another module.
     """
     fill(dict(model.named_parameters()), _of_kind(state, "parameters"))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in state.facts["frozen"])
     for name, saved in _of_kind(state, "buffers").items():
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path)
