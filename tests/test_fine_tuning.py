@@ -97,11 +97,35 @@ def test_runs_that_are_in_the_store_need_no_torch(trained, tmp_path):
     [
         (
             {"pretrained.weights": "none.pth"},
-            "pretrained.weights 'none.pth' was not found. Looked in:",
+            "pretrained.weights 'none.pth' was not found, or is no file. Looked in:",
         ),
         (
             {**FROM_FIRST, "model.norm": "none"},
             "arm bad: pretrained.weights must fit all of the model but its head, got first.safetensors: ",
+        ),
+        (
+            {"model": {"name": "torchvision:resnet19"}},
+            "arm bad: model.name must name a classifier of torchvision, got torchvision:resnet19.\n  Did you mean ",
+        ),
+        (
+            {"model": {"name": "fast_cifar"}},
+            "arm bad: model.name fast_cifar needs images of at least 9×9 pixels, got inputs of shape (1, 8, 8).",
+        ),
+        (
+            {"model": {"name": "cifar_resnet", "depth": 8}, "train.batch_size": 1},
+            "arm bad: train.batch_size must be at least 2 for a model with batch normalisation, got 1.",
+        ),
+        (
+            {"optimizer.lr_factors": {"features.*": 0.1}},
+            "arm bad: optimizer.lr_factors.features.* must fit the name of a parameter that is trained, and fits none.",
+        ),
+        (
+            {"model": {"name": "cifar_resnet", "depth": 8}, "optimizer": {"name": "muon", "lr_factors": {"fc": 0.1}}},
+            "arm bad: optimizer.lr_factors.fc must fit the name of a parameter that is trained, and fits none.",
+        ),
+        (
+            {"train.smaller_first": [{"epochs": 1, "side": 8}]},
+            "arm bad: train.smaller_first[0].side must be less than the images' shorter side, 8 pixels, got 8.",
         ),
         (
             {"freeze.layers": ["convolution1"]},
@@ -112,7 +136,18 @@ def test_runs_that_are_in_the_store_need_no_torch(trained, tmp_path):
             "arm bad: freeze.layers must leave something to train, and freezes all ",
         ),
     ],
-    ids=["missing", "other model", "no such layer", "nothing left"],
+    ids=[
+        "missing",
+        "other model",
+        "no such classifier",
+        "images too small",
+        "batches of one",
+        "no such parameter",
+        "no such parameter for Muon",
+        "no smaller images",
+        "no such layer",
+        "nothing left",
+    ],
 )
 def test_what_cannot_be_started_from_ends_a_study_before_its_first_run(trained, tmp_path, changes, message):
     with pytest.raises(assay.InputError) as caught:

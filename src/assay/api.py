@@ -18,7 +18,7 @@ from assay.errors import InputError, InvalidValueError, RunFailedError, did_you_
 from assay.recipe.hardware import settled
 from assay.recipe.overrides import apply_profile, set_values, take_profiles
 from assay.recipe.reading import Document, read_document
-from assay.recipe.schema import Recipe
+from assay.recipe.schema import FittedAtOnce, LeNet5Model, MlpModel, Recipe
 from assay.recipe.user_code import check_path, look_in, user_paths
 from assay.records import Run
 from assay.run_names import explaining_own_code, fingerprint_now, fingerprint_of, fingerprints_of, forget_fingerprints
@@ -294,8 +294,10 @@ def make_executor(study: Study, settings: Settings) -> Executor:
         from assay.studies.executors.inline import InlineExecutor
 
         return InlineExecutor(trial, time_limit=settings.time_limit)
+    from assay.data.load import forget_source
     from assay.studies.executors.processes import ProcessExecutor
 
+    forget_source()  # workers read it themselves
     return ProcessExecutor(trial, jobs=jobs_for(study, settings.jobs), time_limit=settings.time_limit, set_up=warm_up)
 
 
@@ -317,20 +319,29 @@ def jobs_for(study: Study, asked: int | None) -> int:
 
 
 def _check_models(study: Study) -> None:
-    """Build once what a study names by dotted path, or starts from published weights, or freezes, so that what does not
-    fit is found at the start."""
+    """Build each network of a study once, so that what does not fit is found at the start, and not after the runs
+    before it, by every seed."""
     checked = set()
     for arm in study.arms:
         recipe, paths = arm.recipe, user_paths(arm.recipe)
         built = recipe.model_dump_json(exclude={"loss", "optimizer", "schedule", "averaging"})
-        if built in checked or not (paths or recipe.pretrained.weights or recipe.freeze.active):
+        rates = (recipe.optimizer.name, *recipe.optimizer.lr_factors)
+        if (built, rates) in checked or _surely_fits(recipe):
             continue
-        checked.add(built)
+        checked.add((built, rates))
         from assay.training.describe import check_model
 
         explaining = explaining_own_code(" and ".join(paths)) if paths else contextlib.nullcontext()
         with _naming(arm.name if len(study.arms) > 1 else ""), explaining:
             check_model(recipe)
+
+
+def _surely_fits(recipe: Recipe) -> bool:
+    """Whether a model need not be built to be known to fit: those of first studies, which so wait for no torch."""
+    if user_paths(recipe) or recipe.pretrained.weights or recipe.freeze.active:
+        return False
+    asks_more = bool(recipe.optimizer.lr_factors or recipe.train.smaller_first) or recipe.optimizer.name == "muon"
+    return isinstance(recipe.model, MlpModel | LeNet5Model | FittedAtOnce) and not asks_more
 
 
 @contextlib.contextmanager

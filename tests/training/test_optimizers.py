@@ -148,7 +148,14 @@ def test_frozen_parameters_are_in_no_group_and_fit_no_pattern():
     with pytest.raises(InvalidValueError) as caught:
         factors({"features.*": 0.1}, model)
     assert str(caught.value) == (
-        "optimizer.lr_factors.features.* must fit the name of a parameter that is trained, and fits none.\n"
+        "optimizer.lr_factors.features.* must fit the name of a parameter that is trained, and fits frozen ones "
+        "alone.\n"
+        "  Leave it out, or freeze less."
+    )
+    with pytest.raises(InvalidValueError) as caught:
+        factors({"feature": 0.1}, model)
+    assert str(caught.value) == (
+        "optimizer.lr_factors.feature must fit the name of a parameter that is trained, and fits none.\n"
         "  assay inspect lists the layers of a model."
     )
 

@@ -135,6 +135,12 @@ def load_source(data: Data) -> Examples:
     return examples
 
 
+def forget_source() -> None:
+    """Let go of the examples that were read last, in a process that leaves training on them to others."""
+    global _last
+    _last = None
+
+
 def _identified(examples: Examples, fingerprint: str) -> Examples:
     return examples if examples.identity else replace(examples, identity=fingerprint)
 

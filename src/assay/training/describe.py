@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from assay.data.demands import check_augment, check_shift
@@ -18,9 +19,13 @@ from assay.models.anatomy import Anatomy, LayerRow, dissect
 from assay.models.build import build_model
 from assay.models.dry_run import FLOAT32_BYTES
 from assay.models.freeze import freeze
+from assay.recipe.hardware import settled
 from assay.recipe.schema import FittedAtOnce, Recipe, SvmModel
+from assay.training.arithmetic import Arithmetic
+from assay.training.engines.choose import check_can_train
 from assay.training.engines.translate import check_shapes, translate
 from assay.training.network import started
+from assay.training.optimizers import build_optimizer
 
 
 def inspect(model: Recipe | nn.Module, input_shape: Sequence[int] | None = None) -> Anatomy:
@@ -81,25 +86,29 @@ def anatomy_of(recipe: Recipe, *, input_shape: tuple[int, ...], classes: int) ->
 
 
 def check_model(recipe: Recipe) -> None:
-    """Load the data, hold them against the recipe, and build the model for its engine, if it is one that is built,
-    with the weights it starts from.
+    """Load the data, hold them against the recipe, and build the model for its engine and its optimizer, if it is one
+    that is built, with the weights it starts from.
 
     Raises:
         InputError: the data or model section is unfit, the data cannot be augmented or shifted as asked, the engine
-            lacks what the model needs, the weights are missing or do not fit it, or nothing of that name can be frozen.
+            lacks what the model needs, the weights are missing or do not fit it, nothing of that name can be frozen or
+            given a rate of its own, or the images are made smaller than the model takes.
     """
     examples = load_source(recipe.data)
     check_augment(recipe, examples)
     check_shift(recipe, examples)
     if isinstance(recipe.model, FittedAtOnce):
         return
-    input_shape = output_shape(examples.input_shape, recipe.data.normalize)
-    model = build_model(
-        recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=len(examples.classes)
-    )
+    recipe = settled(recipe)
+    input_shape, classes = output_shape(examples.input_shape, recipe.data.normalize), len(examples.classes)
+    model = build_model(recipe.model, recipe.init, seed=recipe.seed, input_shape=input_shape, classes=classes)
     started(model, recipe)
     if recipe.train.engine == "numpy":
         check_shapes(translate(model), input_shape)
+    arithmetic = Arithmetic(recipe.train, torch.device("cpu"))
+    check_can_train(recipe, model, arithmetic, input_shape=input_shape, classes=classes)
+    if recipe.train.engine == "torch":
+        build_optimizer(recipe.optimizer, model, trains=recipe.train.epochs > 0)
 
 
 def _linear_anatomy(model: FittedAtOnce, values: int, classes: int) -> Anatomy:

@@ -91,23 +91,22 @@ def parameter_groups(
         own["lr_factor"] = factor * own.get("lr_factor", 1.0)
         group = groups.setdefault(tuple(sorted(own.items())), {"params": [], **own})
         group["params"].append(parameter)
-    _refuse_factors_without_effect(section.lr_factors, first_fits, later_fits)
+    _refuse_factors_without_effect(section.lr_factors, model, first_fits, later_fits)
     return list(groups.values())
 
 
 def _refuse_factors_without_effect(
-    patterns: Iterable[str], first_fits: Container[str], later_fits: Mapping[str, str]
+    patterns: Iterable[str], model: nn.Module, first_fits: Container[str], later_fits: Mapping[str, str]
 ) -> None:
     for pattern in patterns:
         if pattern in first_fits:
             continue
         where = ("optimizer", "lr_factors", pattern)
         if pattern not in later_fits:
-            raise InvalidValueError(
-                where,
-                "must fit the name of a parameter that is trained, and fits none.",
-                "assay inspect lists the layers of a model.",
-            )
+            found, hint = "none", "assay inspect lists the layers of a model."
+            if any(fits(name, pattern) for name, _ in model.named_parameters()):
+                found, hint = "frozen ones alone", "Leave it out, or freeze less."
+            raise InvalidValueError(where, f"must fit the name of a parameter that is trained, and fits {found}.", hint)
         raise InvalidValueError(
             where,
             f"has no effect: whatever it fits, {later_fits[pattern]!r} or another before it fits first.",

@@ -40,11 +40,8 @@ def build_engine(
         InputError: the model does not suit its data or its engine.
     """
     model = (network or build_network(recipe, data)).model
-    _refuse_batches_of_one(recipe, model)
     arithmetic = Arithmetic(recipe.train, device)
-    arithmetic.prepared(model)
-    _refuse_points(recipe, data)
-    _refuse_images_too_small(recipe, data, model, arithmetic)
+    check_can_train(recipe, model, arithmetic, input_shape=data.input_shape, classes=len(data.classes))
     schedule = schedule or build_schedule(
         recipe.schedule,
         lr=scaled_rate(recipe.optimizer, recipe.train.batch_size),
@@ -62,6 +59,28 @@ def build_engine(
             return TorchEngine(model, recipe, schedule, arithmetic)
 
 
+def check_can_train(
+    recipe: Recipe, model: nn.Module, arithmetic: Arithmetic, *, input_shape: tuple[int, ...], classes: int
+) -> None:
+    """Put a network into the arithmetic it is trained in, and hold it against how it is to be trained.
+
+    Args:
+        recipe: the recipe.
+        model: its network, which is changed in place.
+        arithmetic: the recipe's.
+        input_shape: of one example, (C, H, W) or (D,).
+        classes: how many scores it gives.
+
+    Raises:
+        InvalidValueError: it normalises batches and is to see one example at a time, or its images are made smaller
+            than it takes, or there are none.
+    """
+    _refuse_batches_of_one(recipe, model)
+    arithmetic.prepared(model)
+    _refuse_points(recipe, input_shape)
+    _refuse_images_too_small(recipe, model, arithmetic, input_shape, classes)
+
+
 def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:
     if recipe.train.batch_size == 1 and any(
         isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()
@@ -73,24 +92,26 @@ def _refuse_batches_of_one(recipe: Recipe, model: nn.Module) -> None:
         )
 
 
-def _refuse_points(recipe: Recipe, data: PreparedData) -> None:
+def _refuse_points(recipe: Recipe, input_shape: tuple[int, ...]) -> None:
     """Of a source of the user's own, only its examples say whether they are images."""
     asked: list[tuple[tuple[str, str], bool]] = [
         (("train", "smaller_first"), bool(recipe.train.smaller_first)),
         (("evaluate", "views"), recipe.evaluate.views != "one"),
     ]
     for key, value in asked:
-        if value and len(data.input_shape) != 3:
+        if value and len(input_shape) != 3:
             raise InvalidValueError(
                 key, f"needs images, and data.source {recipe.data.source} gives points.", "Leave it out."
             )
 
 
-def _refuse_images_too_small(recipe: Recipe, data: PreparedData, model: nn.Module, arithmetic: Arithmetic) -> None:
+def _refuse_images_too_small(
+    recipe: Recipe, model: nn.Module, arithmetic: Arithmetic, input_shape: tuple[int, ...], classes: int
+) -> None:
     """Run zeros of each size through the network, rather than let it fail in some later epoch."""
     name = recipe.model.name
     for place, part in enumerate(recipe.train.smaller_first):
-        channels, height, width = data.input_shape
+        channels, height, width = input_shape
         where = ("train", "smaller_first", place, "side")
         if part.side >= min(height, width):
             raise InvalidValueError(
@@ -109,7 +130,7 @@ def _refuse_images_too_small(recipe: Recipe, data: PreparedData, model: nn.Modul
             raise _too_small(where, name, size) from error
         finally:
             model.train(was_training)
-        if got != (2, len(data.classes)):
+        if got != (2, classes):
             raise _too_small(where, name, size)
 
 
