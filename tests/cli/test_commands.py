@@ -201,6 +201,12 @@ def test_a_single_recipe_is_run_once(tmp_path):
             "--set base.train.epochs=-1: base.train.epochs must be at least 0",
         ),
         (["run", "study.yaml", "--jobs", "0"], "--jobs"),
+        (
+            ["run", "study.yaml", "--checkpoint-every", "30x"],
+            "--checkpoint-every must be a time such as 30s, 5min or 2h, a number of steps such as 500steps, or never, "
+            "got '30x'.",
+        ),
+        (["run", "study.yaml", "--set", 'base.pretrained.weights=""'], "pretrained.weights must not be empty, got ''."),
         (["run", "study.yaml", "--executor", "inline", "--time-limit", "5", "--set", "seeds=5"], "inline executor"),
         (["report", "nothing"], "the store holds no study 'nothing'"),
         (["inspect", "lenet5", "--input", "3,x"], "--input must be C,H,W"),

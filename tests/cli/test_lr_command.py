@@ -110,7 +110,11 @@ def test_values_set_come_first_and_where_no_word_can_set_the_rate_none_is_offere
     [
         (["--arm", "machine"], "svm is fitted at once, and so has no learning rate to look for."),
         (["--arm", "plan"], 'Did you mean "plain"?'),
-        (["--lowest", "1", "--highest", "0.5"], "--lowest must be less than --highest, got 1 and 0.5."),
+        (
+            ["--lowest", "1", "--highest", "0.5"],
+            "--lowest must be less than --highest, and that finite, got 1 and 0.5.",
+        ),
+        (["--highest", "inf"], "--lowest must be less than --highest, and that finite, got 1e-06 and inf."),
     ],
 )
 def test_mistakes_are_explained(files, words, message):
@@ -133,6 +137,11 @@ def sweep_of(losses_T, **keys) -> RateSweep:
     losses_T = np.array(losses_T, dtype=float)
     rates_T = np.geomspace(1e-3, 1.0, len(losses_T))
     return RateSweep(rates_T=rates_T, losses_ST=losses_T[None], seeds=(0,), overrides_per_rate={})
+
+
+def test_sweeps_that_agree_are_told_as_one_rate():
+    falling = sweep_of(np.concatenate([np.full(30, 2.0), np.linspace(2.0, 0.2, 30), np.linspace(0.2, 3.0, 30)]))
+    assert f"\nEach alone would suggest {rounded(falling.suggestion):g}. The loss " in described(falling)
 
 
 def test_the_chart_is_higher_where_the_loss_is_and_marks_the_suggestion():

@@ -70,7 +70,7 @@ def test_missing_weights_are_told_with_every_place_looked_in(tmp_path):
     folders = "".join(f"  {folder}\n" for folder in weight_folders())
     assert len(weight_folders()) == 5
     assert str(caught.value) == (
-        f"pretrained.weights 'nets/a.pth' was not found. Looked in:\n{folders}"
+        f"pretrained.weights 'nets/a.pth' was not found, or is no file. Looked in:\n{folders}"
         "  Put the file into one of these, or name the folder it is in by $ASSAY_WEIGHTS."
     )
 

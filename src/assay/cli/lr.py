@@ -47,7 +47,13 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
     show_default=True,
     help="Rate of the last step.",
 )
-@click.option("--device", default="auto", show_default=True, help="Where tensors live: auto, cpu, cuda.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where tensors live; auto takes a CUDA GPU if there is one.",
+)
 @data_dir_option
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
@@ -100,8 +106,8 @@ def _swept(arm: Arm, seeds: int, steps: int, lowest: float, highest: float, devi
 
     for path in user_paths(arm.recipe):
         click.echo(f"Uses your own class {path}: its module will be imported.", err=True)
-    if not lowest < highest:
-        raise InputError(f"--lowest must be less than --highest, got {lowest:g} and {highest:g}.")
+    if not lowest < highest < math.inf:
+        raise InputError(f"--lowest must be less than --highest, and that finite, got {lowest:g} and {highest:g}.")
     import torch
 
     from assay.training.rate_finder import sweeping
@@ -144,7 +150,8 @@ def described(sweep: RateSweep) -> str:
         )
     found = [rounded(rate) for rate in sweep.suggestions if rate is not None]
     sweeps = counted(len(sweep.seeds), "sweep")
-    each = f"Each alone would suggest {min(found):g} to {max(found):g}." if found else "None alone fell enough to say."
+    span = f"{found[0]:g}" if len(set(found)) == 1 else f"{min(found, default=0):g} to {max(found, default=0):g}"
+    each = f"Each alone would suggest {span}." if found else "None alone fell enough to say."
     lines = [
         f"Suggested: {rounded(sweep.suggestion):g}, a tenth of the rate at which the mean loss of {sweeps} was lowest.",
         f"{each} The loss fell most steeply at {rounded(sweep.steepest):g}: the upper end of what is worth trying.",

@@ -89,7 +89,9 @@ def run_command(
     """
     from assay.api import Settings, load
     from assay.cli.outcome import outcome
+    from assay.training.every import Every
 
+    Every.parse(checkpoint_every, "--checkpoint-every")
     study = load(file, overrides, profile=profile)
     settings = Settings(
         store=store,

@@ -102,7 +102,7 @@ def _found(place: str) -> Path:
         if is_file(folder / path):
             return folder / path
     raise DataError(
-        f"{_KEY} {shown(place)} was not found. Looked in:\n"
+        f"{_KEY} {shown(place)} was not found, or is no file. Looked in:\n"
         + "".join(f"  {folder}\n" for folder in folders)
         + f"  Put the file into one of these, or name the folder it is in by ${WEIGHTS_VARIABLE}."
     )

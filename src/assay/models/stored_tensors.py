@@ -57,7 +57,7 @@ def _of_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise DataError(f"{path} is damaged, or no safetensors file: {_first_line(error)}") from error
+        raise DataError(f"{path} is damaged, or no safetensors file: {_first_line(error)} {_COPY}") from error
     return tensors
 
 
@@ -77,7 +77,9 @@ def _of_torch(path: Path) -> Any:
             ) from error
         raise DataError(f"{path} is damaged, or was not saved by torch. {_COPY}") from error
     except Exception as error:
-        raise DataError(f"{path} is damaged, or was not saved by torch: {_first_line(error)} {_COPY}") from error
+        # Of a KeyError and its like the text is the key alone, which says nothing.
+        why = "" if isinstance(error, LookupError) else f": {_first_line(error)[:-1]}"
+        raise DataError(f"{path} is damaged, or was not saved by torch{why}. {_COPY}") from error
 
 
 _COPY = "Copy or download it again."

@@ -153,7 +153,9 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "string_pattern_mismatch": lambda c: _PATTERNS[c["pattern"]],
     "foreign_path": lambda c: "must name a class in a module of your own, not in the standard library or in assay's",
     "string_too_long": lambda c: f"must have at most {c['max_length']} characters",
-    "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
+    "string_too_short": lambda c: (
+        "must not be empty" if c["min_length"] == 1 else f"must have at least {c['min_length']} characters"
+    ),
     "size": lambda c: "must be one whole number, or [height, width], from 1 to 4,096",
     "kernel_width": lambda c: "must be scale, or a number above 0 and at most 1,000,000,000",
     "list_type": lambda c: "must be a list",
