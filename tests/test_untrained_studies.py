@@ -108,6 +108,7 @@ def test_the_page_draws_what_was_measured(kept):
     results, _ = kept
     text = assay.report(results).read_text(encoding="utf-8")
     assert "lines join the epochs that were: trained." in text
+    assert "Not trained, and so drawn as dots at epoch 0: untrained." in text
     data = json.loads(text.split('type="application/json" id="curves-1">', 1)[1].split("</script>", 1)[0])
     assert {curve["arm"]: curve["epochs"] for curve in data["curves"]} == {
         "untrained": [0],

@@ -185,10 +185,12 @@ def test_one_epoch_is_a_point(page: Page) -> None:
 def test_a_curve_of_one_epoch_among_longer_ones_is_a_dot() -> None:
     results = make_results(dropout_study(), {"plain": Behaviour(diverging_seeds=[0, 1, 2])}, seeds=3, epochs=4)
     panel = next(panel for panel in build_page(results).curves.panels if panel.metric.name == "val_accuracy")
-    kinds = [path.get("class", "") for path in drawn(charts.curve_chart(panel)).iter() if path.tag.endswith("path")]
-    lines = [kind for kind in kinds if kind.startswith("line")]
-    assert ["lone" in kind for kind in lines] == [len(curve.epochs) == 1 for curve in panel.curves]
     assert [len(curve.epochs) for curve in panel.curves] == [1, 4, 4, 4]
+    drawings = [node for node in drawn(charts.curve_chart(panel)).iter("svg") if "stretch" in node.get("class", "")]
+    lines, dots = ([path for path in node.iter("path") if "line" in path.get("class", "")] for node in drawings)
+    assert [path.get("data-arm") for path in lines] == ["1", "2", "3"]
+    assert [(path.get("data-arm"), "lone" in path.get("class", "")) for path in dots] == [("0", True)]
+    assert drawings[1].get("class") == "stretch whole"  # not cut where it stands at the edge
 
 
 def test_a_matrix_cell_holds_count_and_rate(page: Page) -> None:

@@ -41,6 +41,9 @@ def curves(evidence: Evidence, metrics: Sequence[Metric]) -> Curves:
     level = [arm.name for arm in evidence.arms if arm.name in drawn & at_once]
     if level and longest > 1:
         remarks.append(f"Fitted at once, without epochs, and so drawn as level lines: {', '.join(level)}.")
+    untrained = [arm.name for arm in evidence.arms if arm.name in drawn - at_once and _first_epoch(arm) == 0]
+    if untrained and len(untrained) < len(drawn):
+        remarks.append(f"Not trained, and so drawn as dots at epoch 0: {', '.join(untrained)}.")
     sparse = _sparsely_measured(evidence, drawn - at_once)
     if sparse:
         remarks.append(f"Not measured after every epoch; lines join the epochs that were: {', '.join(sparse)}.")
@@ -145,7 +148,7 @@ def _aligned(arm: ArmEvidence, name: str) -> NDArray[np.float64]:
 
 
 def _first_epoch(arm: ArmEvidence) -> int:
-    return next(int(run.column("epoch")[0]) for run in arm.runs if len(run.history_EF))
+    return next((int(run.column("epoch")[0]) for run in arm.runs if len(run.history_EF)), 1)
 
 
 def _spaced(epochs: int) -> NDArray[np.int64]:

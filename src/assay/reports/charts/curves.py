@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+
 from markupsafe import Markup
 
 from assay.reports import words
@@ -25,16 +28,9 @@ def curve_chart(panel: CurvePanel) -> Markup:
     epochs = [epoch for curve in panel.curves for epoch in (curve.epochs[0], curve.epochs[-1])]
     first, last = min(epochs), max(epochs)
     x_scale = Scale(low=first, high=last) if last > first else Scale(low=first - 1, high=first + 1)
-    drawing = element(
-        "svg",
-        *(_band(curve, x_scale, y_scale) for curve in panel.curves),
-        *(_line(curve, x_scale, y_scale) for curve in panel.curves),
-        class_="stretch",
-        width="100%",
-        height=HEIGHT,
-        viewBox=f"0 0 {GRID} {GRID}",
-        preserveAspectRatio="none",
-    )
+    bands = [_band(curve, x_scale, y_scale) for curve in panel.curves]
+    lines = [_line(curve, x_scale, y_scale) for curve in panel.curves if not _is_lone(curve)]
+    dots = [_line(curve, x_scale, y_scale) for curve in panel.curves if _is_lone(curve)]
     cursor = element("line", class_="cursor", x1="0", x2="0", y1="0", y2=HEIGHT)
     return element(
         "div",
@@ -42,7 +38,8 @@ def curve_chart(panel: CurvePanel) -> Markup:
         element(
             "svg",
             *_grid(y_scale),
-            drawing,
+            _stretched([*bands, *lines], "stretch"),
+            _stretched(dots, "stretch whole") if dots else "",  # which at epoch 0 lie half outside
             cursor,
             *_x_axis(x_scale),
             class_="area",
@@ -55,6 +52,18 @@ def curve_chart(panel: CurvePanel) -> Markup:
             data_last=last,
         ),
         class_="plot",
+    )
+
+
+def _stretched(parts: Iterable[Markup], kind: str) -> Markup:
+    return element(
+        "svg",
+        *parts,
+        class_=kind,
+        width="100%",
+        height=HEIGHT,
+        viewBox=f"0 0 {GRID} {GRID}",
+        preserveAspectRatio="none",
     )
 
 
@@ -113,11 +122,15 @@ def _path(points: list[_Point]) -> str:
 
 
 def _line(curve: Curve, x: Scale, y: Scale) -> Markup:
-    pieces = _points(curve, curve.mean, x, y)
-    # A curve without two epochs in a row, as of a run that diverged in its first, would be next to invisible.
-    kind = "line" if any(len(piece) > 1 for piece in pieces) else "line lone"
-    path = "".join(_path(piece) for piece in pieces)
+    kind = "line lone" if _is_lone(curve) else "line"
+    path = "".join(_path(piece) for piece in _points(curve, curve.mean, x, y))
     return element("path", class_=f"{kind} {colour_class(curve.position)}", d=path, data_arm=curve.position)
+
+
+def _is_lone(curve: Curve) -> bool:
+    """Whether it has no two epochs in a row, as that of a run that diverged in its first: a line would be next to
+    invisible."""
+    return not any(None not in pair for pair in pairwise(curve.mean))
 
 
 def _band(curve: Curve, x: Scale, y: Scale) -> Markup:
