@@ -1,6 +1,7 @@
 """Muon against torch's own for matrices, its Newton–Schulz steps against what they do to singular values."""
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from assay.errors import InvalidValueError
 from assay.recipe.schema import MuonOptimizer, Recipe
 from assay.training.loop import set_learning_rate
 from assay.training.muon import Muon, orthogonalised
@@ -120,6 +122,21 @@ def test_filters_and_hidden_matrices_are_orthogonalised_and_nothing_else_is():
     assert found == {True: ORTHOGONAL, False: set(names.values()) - ORTHOGONAL}
     set_learning_rate(optimizer, 0.01)  # half of lr, as a schedule may have it: sgd_lr follows
     assert {g["orthogonal"]: pytest.approx(g["lr"]) for g in optimizer.param_groups} == {True: 0.01, False: 0.05}
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["one hidden layer", "all between frozen"])
+def test_a_network_without_hidden_layers_to_train_is_refused(frozen):
+    sizes = [4, 8, 8, 3] if frozen else [4, 8, 3]
+    model = nn.Sequential(*(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes)))
+    if frozen:
+        model[1].requires_grad_(False)
+    with pytest.raises(InvalidValueError) as caught:
+        build_optimizer(MuonOptimizer(name="muon"), model)
+    assert str(caught.value) == (
+        "optimizer.name muon needs layers with weights between the first and the last, and Sequential trains none.\n"
+        "  Choose sgd, which is what muon is for all others, or a deeper model."
+    )
+    assert isinstance(build_optimizer(MuonOptimizer(name="muon"), model, trains=False), Muon)
 
 
 def test_the_first_layer_with_weights_is_the_first_even_if_it_is_frozen():

@@ -32,14 +32,15 @@ def build_optimizer(section: Optimizer, model: nn.Module, *, trains: bool = True
     decaying weights can be compared.
 
     Raises:
-        InvalidValueError: the model has nothing to train, or a pattern of ``lr_factors`` fits no parameter of it.
+        InvalidValueError: the model has nothing to train, or nothing that Muon makes orthogonal, or a pattern of
+            ``lr_factors`` fits no parameter of it.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         if not trains:
             return optim.SGD([{"params": []}], lr=section.lr)
         raise InvalidValueError(("model", "name"), f"must have parameters to train; {type(model).__name__} has none.")
     if isinstance(section, MuonOptimizer):
-        return _muon(section, model)
+        return _muon(section, model, trains=trains)
     decayed = set(map(id, penalised_weights(model)))
     decay = section.weight_decay if isinstance(section, AdamWOptimizer) else None
 
@@ -114,7 +115,7 @@ def _refuse_factors_without_effect(
         )
 
 
-def _muon(section: MuonOptimizer, model: nn.Module) -> Muon:
+def _muon(section: MuonOptimizer, model: nn.Module, *, trains: bool) -> Muon:
     """Filters and hidden matrices are made orthogonal; not the first layer with weights, frozen or not, nor the last,
     nor normalisation, nor what is held by a module of layers: class tokens, positions, scales of branches."""
     matrices = [
@@ -125,6 +126,12 @@ def _muon(section: MuonOptimizer, model: nn.Module) -> Muon:
         if parameter.ndim >= 2 and not name.startswith("bias")
     ]
     hidden = set(map(id, matrices[1:-1]))
+    if trains and not any(matrix.requires_grad for matrix in matrices[1:-1]):
+        raise InvalidValueError(
+            ("optimizer", "name"),
+            f"muon needs layers with weights between the first and the last, and {type(model).__name__} trains none.",
+            "Choose sgd, which is what muon is for all others, or a deeper model.",
+        )
 
     def settings(_: str, parameter: nn.Parameter) -> dict[str, Any]:
         if id(parameter) in hidden:
