@@ -83,6 +83,7 @@ def test_features_of_images_are_none_either(sections, key):
     ("sections", "key"),
     [
         ({"pretrained": {"weights": "net.pth"}}, "pretrained.weights"),
+        ({"freeze": {"depth": 1}}, "freeze"),
         ({"evaluate": {"views": "mirrored"}}, "evaluate.views"),
         ({"averaging": {"name": "ema"}}, "averaging.name"),
         ({"train": {"precision": "float16"}}, "train.precision"),
@@ -112,6 +113,10 @@ def test_what_needs_a_network_is_refused_of_models_fitted_at_once(sections, key)
             "schedule.warmup_epochs must be less than train.epochs (0), got 0.5.",
         ),
         (
+            {"pretrained": {"partial": True}},
+            "pretrained.partial needs pretrained.weights, got none.",
+        ),
+        (
             {"optimizer": {"name": "sgd", "nesterov": True}},
             "optimizer.nesterov needs optimizer.momentum above 0, got momentum 0.",
         ),
@@ -119,6 +124,10 @@ def test_what_needs_a_network_is_refused_of_models_fitted_at_once(sections, key)
 )
 def test_what_cannot_be_is_said(sections, message):
     assert refusal(**sections) == message
+
+
+def test_images_are_shifted_before_features_are_made_of_them():
+    assert recipe(data={**DIGITS, "normalize": "pca"}, evaluate={"shift": 1}).evaluate.shift == 1
 
 
 def test_as_many_smaller_epochs_as_there_are_will_do():

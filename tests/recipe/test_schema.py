@@ -73,6 +73,8 @@ def recipe(**sections: Any) -> Recipe:
         ({"model": {"name": "mlp", "dropout": float("nan")}}, "model.dropout must be a finite number, got nan."),
         ({"model": {"name": "mlp", "widths": [64, 0]}}, "model.widths[1] must be at least 1, got 0."),
         ({"model": {"name": "mlp", "widths": 64}}, "model.widths must be a list, got 64."),
+        ({"freeze": {"all_but": "head"}}, "freeze.all_but must be a list, got 'head'.\n  Write [head]."),
+        ({"freeze": {"layers": "*conv"}}, "freeze.layers must be a list, got '*conv'.\n  Write [\"*conv\"]."),
         ({"model": {"name": "mlp", "activation": "rely"}}, 'Did you mean "relu"?'),
         ({"train": {"batch_size": 0}}, "train.batch_size must be at least 1, got 0."),
         ({"train": {"epochs": 1.5}}, "train.epochs must be a whole number, got 1.5."),

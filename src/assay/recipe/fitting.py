@@ -133,6 +133,7 @@ def _check_fitted_at_once(recipe: Recipe, model: FittedAtOnce) -> None:
         )
     asked: list[tuple[tuple[str, ...], object]] = [
         (("pretrained", "weights"), recipe.pretrained.weights),
+        (("freeze",), recipe.freeze.active),
         (("evaluate", "views"), recipe.evaluate.views != "one"),
         (("averaging", "name"), recipe.averaging.name != "none"),
         (("train", "precision"), recipe.train.precision not in ("float32", "float64")),

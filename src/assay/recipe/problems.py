@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
@@ -113,6 +114,8 @@ def _hint(kind: str, value: object, models: list[type[BaseModel]]) -> str:
         return ""
     if kind in _NUMBER_TYPES and _is_number(value):
         return "A number was written as text; remove the quotes."
+    if kind in ("list_type", "tuple_type") and re.fullmatch(r"[\w.*?-]{1,60}", value):
+        return f"Write [{value}]." if value[0] != "*" else f'Write ["{value}"].'
     if kind in _SECTION_TYPES and any(value in _tags(model) for model in models):
         return f"Write {{{variant_key(models[0])}: {value}}}."
     return ""
