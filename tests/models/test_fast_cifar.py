@@ -50,6 +50,12 @@ def test_whitened_patches_have_no_correlation_and_unit_variance(channels):
     assert second_moments_DD == pytest.approx(torch.eye(4 * channels, dtype=torch.float64).numpy(), abs=0.02)
 
 
+def test_patches_that_do_not_vary_are_not_divided_by_nothing():
+    filters_DCHW = whitening_filters(torch.zeros(5, 3, 4, 4, dtype=torch.float64))
+    norms_D = filters_DCHW.flatten(1).norm(dim=1)
+    assert norms_D.numpy() == pytest.approx(np.full(12, 5e-4**-0.5))
+
+
 def test_the_whitening_layer_holds_directions_and_their_negatives_and_stays():
     network = built(section())
     network.whiten_patches_of(images(50).float())

@@ -131,6 +131,7 @@ EXACT = {
         norm=nn.LayerNorm(4),
     ),
     "pooled to a size that divides": nn.Sequential(conv(kernel=5, padding=2), nn.AdaptiveAvgPool2d((11, 6))),
+    "pooled to a size that does not": nn.Sequential(conv(kernel=5, padding=2), nn.AdaptiveAvgPool2d((7, 5))),
     "flattened": nn.Sequential(conv(kernel=5, stride=2), nn.Flatten()),
     "stacked": Of(
         lambda m, x: torch.stack([m.first(x), m.second(x)]).mean(0), first=conv(padding=1), second=conv(kernel=1)
@@ -179,6 +180,8 @@ STRIDES = {
     "rows and columns exchanged": (1, 2),  # its rows run along the image's columns
     "channels last": (1, 1),
     "space to depth": (2, 2),
+    "subsampled, with channels of zeros": (2, 2),
+    "pooled to a size that does not": (None, None),
     "pooled to a size that divides": (2, 3),
     "flattened": (None, None),
     "patches as tokens": (None, None),
@@ -253,6 +256,18 @@ def test_a_window_that_cannot_reach_the_edge_is_told_from_the_whole():
     model = nn.Sequential(conv(kernel=3, stride=3), nn.Flatten(), nn.Linear(4 * 7 * 6, 2))
     assert field_and_stride(model) == ((21, "whole"), (None, None))
     assert set(seen_by_each(model)) == {(21, 18)}
+
+
+def test_parts_of_unequal_size_together_see_what_they_saw():
+    """Seven rows and six columns pooled to four of either, and then to one: 21 of 22 rows."""
+    model = nn.Sequential(conv(kernel=3, stride=3), nn.AdaptiveAvgPool2d(4), nn.AdaptiveAvgPool2d(1))
+    assert field_and_stride(model) == ((21, "whole"), (None, None))
+    assert max(rows for rows, _ in seen_by_each(model)) == 21
+
+
+def test_what_is_unknown_leaves_the_rest_known():
+    rows = {row.name: row for row in dissect(UNKNOWN["two windows"], (4, HEIGHT, WIDTH)).rows}
+    assert (rows["first"].receptive_field, rows["first"].stride) == ((3, 3), (1, 1))
 
 
 def test_a_constant_sees_nothing():

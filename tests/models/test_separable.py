@@ -90,6 +90,17 @@ def test_what_is_not_plain_stays():
     assert dissect(made, (4, 6, 6)).macs == dissect(model, (4, 6, 6)).macs - cost.plain_macs + cost.macs
 
 
+def test_dilation_and_what_padding_is_filled_with_stay():
+    plain = nn.Conv2d(3, 5, 3, padding="same", dilation=2, padding_mode="reflect")
+    made = separable(plain)
+    x_BCHW = torch.randn(1, 3, 9, 9)
+    with torch.no_grad():
+        mixed = torch.einsum("oi,ihw->oihw", made.pointwise.weight[:, :, 0, 0], made.depthwise.weight[:, 0])
+        plain.weight.copy_(mixed)
+        plain.bias.copy_(made.pointwise.bias)
+        torch.testing.assert_close(made(x_BCHW), plain(x_BCHW))
+
+
 def test_a_network_without_images_has_nothing_to_separate():
     assert separable_costs(dissect(nn.Linear(4, 2), (4,))) == ()
     costs = separable_costs(dissect(build(LeNet5Model(name="lenet5"), (1, 32, 32)), (1, 32, 32)))

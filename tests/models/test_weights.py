@@ -125,6 +125,16 @@ def test_a_head_of_another_name_is_known_as_such(classes, loaded):
     assert torch.equal(model.fc.weight, net(0).fc.weight) == (classes == 5)
 
 
+def test_of_two_layers_that_may_be_its_head_none_is_taken():
+    state = net(0, head="linear").state_dict()
+    state |= {f"last_linear.{name}": tensor * 2 for name, tensor in net(0).fc.state_dict().items()}
+    model = net(1)
+    before = model.fc.weight.clone()
+    found = load(model, state, partial=True)
+    assert found.head == ("fc", False)
+    assert torch.equal(model.fc.weight, before)
+
+
 def test_a_file_without_head_leaves_it_to_be_trained():
     state = {name: tensor for name, tensor in net(0).state_dict().items() if name in BODY}
     found = load(net(1), state)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from assay.api import fingerprint_of
+from assay.recipe import hardware
 from assay.recipe.hardware import best_precision, cpu_flags, settled
 from assay.recipe.schema import Recipe
 
@@ -47,6 +48,21 @@ def test_auto_is_bfloat16_where_the_cpu_has_instructions_for_it():
     best_precision.cache_clear()
     has = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
     assert settled(recipe("auto")).train.precision == ("bfloat16" if has else "float32")
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((6, 1), "float32"), ((7, 0), "float16"), ((7, 5), "float16"), ((8, 0), "bfloat16")]
+)
+@pytest.mark.parametrize("device", ["cuda:1", "auto"])
+def test_auto_is_what_a_gpu_of_its_generation_multiplies(monkeypatch, device, capability, precision):
+    asked = []
+    monkeypatch.setattr(hardware, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: asked.append(index) or capability)
+    best_precision.cache_clear()
+    assert settled(recipe("auto"), device).train.precision == precision
+    assert asked == [1 if device == "cuda:1" else None]
+    best_precision.cache_clear()
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16", "float16"])

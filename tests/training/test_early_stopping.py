@@ -119,6 +119,12 @@ def test_patience_counts_measurements_and_not_epochs(monkeypatch):
     )
 
 
+def test_the_last_epoch_is_always_measured(monkeypatch):
+    run = run_measuring(monkeypatch, [0.6, 0.5], every=3, epochs=4)
+    assert [epoch.val_accuracy for epoch in run.history] == [None, None, 0.6, 0.5]
+    assert [epoch.train_loss is None for epoch in run.history] == [True, True, False, False]
+
+
 def test_an_improvement_that_is_too_small_does_not_keep_training_going(monkeypatch):
     run = run_measuring(monkeypatch, [0.30, 0.34, 0.38, 0.4], patience=1, min_improvement=0.05)
     assert len(run.history) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,11 +13,14 @@ from torch.nn import functional
 
 from assay.models.layers import Dropout
 from assay.recipe.schema import Recipe, Train
+from assay.training import fit
 from assay.training import ground as ground_module
 from assay.training.arithmetic import Arithmetic
 from assay.training.engines.choose import build_engine
+from assay.training.evaluate import evaluate
 from assay.training.frozen_features import Cut, Tail, features_of, find_cut, kept_features
 from assay.training.ground import ground_of
+from assay.training.measure import Measurements
 from assay.training.prepare import prepare_data
 from assay.training.run import run_recipe
 
@@ -342,6 +347,45 @@ def test_features_that_take_too_much_memory_are_not_kept(monkeypatch):
     ]
     assert not [note for note in few.record.notes if "frozen" in note]
     assert run.record.metrics["test_accuracy"] == pytest.approx(few.record.metrics["test_accuracy"], abs=1e-9)
+
+
+def test_the_features_of_both_splits_share_the_memory_allowed(monkeypatch):
+    asked = recipe()
+    data = prepare_data(asked, CPU)
+    whole = ground_of(asked, build_engine(asked, data, CPU), data)
+    sizes = [split.inputs(np.arange(len(split))).nbytes for split in (whole.train, whole.val)]
+    monkeypatch.setattr(ground_module, "MOST_BYTES", sum(sizes))
+    assert not ground_of(asked, build_engine(asked, data, CPU), data).of_images
+    monkeypatch.setattr(ground_module, "MOST_BYTES", sum(sizes) - 1)
+    ground = ground_of(asked, build_engine(asked, data, CPU), data)
+    assert ground.of_images
+    assert ground.notes[0].startswith("What the frozen layers give was computed anew for each batch: of the val split")
+
+
+def test_the_time_of_the_training_split_s_features_is_training(monkeypatch):
+    made = fit.ground_of
+
+    def slowly(*arguments):
+        ground = made(*arguments)
+        assert ground.seconds > 0
+        return replace(ground, seconds=1000.0)
+
+    monkeypatch.setattr(fit, "ground_of", slowly)
+    seconds = [epoch.seconds for epoch in run_recipe(recipe(), fingerprint="x").history]
+    assert seconds[0] > 1000 > seconds[1]
+
+
+def test_what_is_kept_of_the_validation_split_is_what_the_whole_model_says_of_its_images():
+    asked = recipe()
+    data = prepare_data(asked, CPU)
+    engine = build_engine(asked, data, CPU)
+    ground = ground_of(asked, engine, data)
+    on_features = evaluate(ground.scores, ground.val)
+    measurements = Measurements(asked, engine, data, replace(ground, scores=lambda x_B: 2 * ground.scores(x_B)))
+    kept = measurements.completed(measurements.after_epoch())
+    assert kept.val is not None
+    assert kept.val.loss == pytest.approx(on_features.loss, rel=1e-5)
+    assert measurements.after_epoch().val.loss != pytest.approx(on_features.loss, rel=1e-3)
 
 
 def test_the_whole_model_is_measured_in_evaluation_mode_after_a_step_on_features():

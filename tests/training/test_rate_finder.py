@@ -119,6 +119,8 @@ def test_noise_hides_no_fall_that_is_greater_and_a_fall_may_be_small():
 def test_a_loss_that_is_lowest_near_the_highest_rate_might_be_lower_beyond():
     assert made_up([valley(RATES_T, 0.01, 0.3)], RATES_T).bounded
     assert not made_up([valley(RATES_T, 1.0, 100.0)], RATES_T).bounded
+    for lowest, bounded in ((1.0, True), (2.5, False)):  # twice that once smoothed, of rates up to 10
+        assert made_up([2.0 + np.log(RATES_T / lowest) ** 2 / 100], RATES_T).bounded == bounded
     plateau_T = np.where(RATES_T > 0.5, 2.3, valley(RATES_T, 0.01, 0.3))  # some networks go dead, and no loss explodes
     assert made_up([plateau_T], RATES_T).bounded
 
