@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from official_files import CIFAR10_FILES, archived_release, cifar_records, idx, loose_release, packed
-from serving import serving
 
 from assay.data import fetch as fetching
 from assay.data.fetch import fetch, fetch_release, fetchable, place_of
 from assay.data.releases import RELEASES
 from assay.errors import DataError
+from serving import serving
 
 FOLDER = "cifar-10-batches-bin"
 CONTENTS = {name: cifar_records([[row % 10] for row in range(30)], seed) for seed, name in enumerate(CIFAR10_FILES)}

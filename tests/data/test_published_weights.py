@@ -7,11 +7,11 @@ import sys
 from importlib.metadata import version
 
 import pytest
-from serving import serving
 
 from assay.data import published_weights as module
 from assay.data.published_weights import address_of, published_file
 from assay.errors import DataError, InvalidValueError
+from serving import serving
 
 CONTENT = b"weights of a small network" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
