@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -196,6 +197,19 @@ def test_a_parent_killed_in_the_middle_of_writing(store: Path, undisturbed: dict
         shutil.rmtree(store / "runs" / name)
     assert conduct_to_the_end(store) == (moments, RUNS["made-up"] - moments, 0)
     assert_whole(store, undisturbed)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads which signals a process blocks from Linux")
+def test_every_worker_is_deaf_to_ctrl_c_from_its_birth(store: Path) -> None:
+    conducting = Conducting(store)
+    conducting.wait_for("RunStarted")
+    workers: list[psutil.Process] = []
+    while len(workers) < program.JOBS and conducting.process.is_running():
+        workers = conducting.workers()
+    states = [Path(f"/proc/{worker.pid}/status").read_text() for worker in workers]
+    conducting.kill()
+    blocked = [int(re.search(r"^SigBlk:\s*(\w+)$", state, re.MULTILINE)[1], 16) for state in states]
+    assert [bool(mask >> (signal.SIGINT - 1) & 1) for mask in blocked] == [True] * program.JOBS
 
 
 @pytest.mark.parametrize("to_whom", ["parent", "terminal"])

@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 from concurrent.futures import Future
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from assay.errors import InputError
@@ -110,6 +111,8 @@ class ProcessExecutor(Executor):
     def _keep_worker(self) -> None:
         """Give trials to one worker, and replace it when it dies. The body of a keeper thread."""
         if hasattr(signal, "pthread_sigmask"):  # inherited by the worker, which so ignores Ctrl-C from its birth
+            # Python starts this with its first process, and then lets Ctrl-C through to the thread that started it.
+            resource_tracker.ensure_running()
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         worker: Worker | None = None
         while (task := self._tasks.get()) is not None:
