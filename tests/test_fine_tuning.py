@@ -177,7 +177,8 @@ def test_the_report_tells_what_was_loaded_and_how_much_is_trained(trained, tmp_p
     assert record.trainable_parameters == 84 * 10 + 10
     page = assay.report(results).read_text(encoding="utf-8")
     assert "tensors loaded" in page
-    assert f"850 trained, {record.parameters - 850:,} frozen" in page
+    assert "850 trained</span>" in page
+    assert f'<td class="num">850</td><td class="num">{record.parameters - 850:,}</td>' in page
     tables = Path(assay.report(results)).parent / "tables"
     header, first, second = (tables / "arms.csv").read_text().splitlines()
     columns = header.split(",")
