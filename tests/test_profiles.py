@@ -99,11 +99,11 @@ def test_malformed_profiles_are_refused_even_when_not_asked_for(tmp_path, profil
 
 
 def test_a_bad_value_in_a_profile_is_found_where_it_stands(tmp_path):
-    file = study_file(tmp_path, STUDY.replace("base.train.epochs: 2", "base.train.epochs: 0"))
+    file = study_file(tmp_path, STUDY.replace("base.train.epochs: 2", "base.train.epochs: -1"))
     assay.load(file)  # not applied
     with pytest.raises(StudyFileError) as error:
         assay.load(file, profile="smoke")
-    assert str(error.value) == f"{file}, line 11, profiles.smoke: base.train.epochs must be at least 1, got 0."
+    assert str(error.value) == f"{file}, line 11, profiles.smoke: base.train.epochs must be at least 0, got -1."
 
 
 def test_a_key_that_leads_nowhere_is_found(tmp_path):

@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 SCRIPT = """
 import json, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, str(Path({tests!r}).parent)]
 import test_fetch
 fetched = test_fetch.fetch_release(test_fetch.RELEASE, Path({base!r}))
 print(json.dumps(fetched.already))

@@ -38,7 +38,7 @@ def test_arms_of_one_network_share_its_table() -> None:
 
 def test_what_a_run_kept_is_what_is_shown() -> None:
     text = section_of({"plain": layers(trainable_parameters=47_050, rows=[row(trainable=0), OUTPUT])})
-    assert "plain 1×32×32 2 47,206 47,050 164,640 18.9 kB 22.9 kB 5" in text
+    assert "plain 1×32×32 2 47,206 47,050 156 164,640 18.9 kB 22.9 kB 5" in text
     assert "conv1 Conv2d 5×5 6×28×28 156 156 117,600 5 1 18.8 kB" in text
     assert "output Linear 10 47,050 0 47,040 whole 40 B" in text
 
