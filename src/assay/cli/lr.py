@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from assay.cli.options import data_dir_option, json_option
+from assay.cli.options import data_dir_option, device_option, json_option
 from assay.cli.words import counted
 from assay.errors import AssayError, InputError
 
@@ -47,13 +47,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
     show_default=True,
     help="Rate of the last step.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where tensors live; auto takes a CUDA GPU if there is one.",
-)
+@device_option
 @data_dir_option
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")

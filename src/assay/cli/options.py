@@ -23,4 +23,12 @@ data_dir_option = click.option(
     help="Folder that holds the data; by default those of $ASSAY_DATA, then the user cache.",
 )
 
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where tensors live; auto takes a CUDA GPU if there is one.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="End with one JSON object on one line.")

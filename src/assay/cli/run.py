@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from assay.cli.options import CHECKPOINT_EVERY, DEFAULT_STORE, data_dir_option, json_option, store_option
+from assay.cli.options import CHECKPOINT_EVERY, DEFAULT_STORE, data_dir_option, device_option, json_option, store_option
 from assay.cli.words import counted, one_line
 from assay.errors import ClaimNotSupportedError, InterruptedStudyError, RunFailedError
 
@@ -43,13 +43,7 @@ _FAILURES_SHOWN = 5
     show_default=True,
     help="Where runs happen; inline is this very process, for a debugger.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where tensors live; auto takes a CUDA GPU if there is one.",
-)
+@device_option
 @click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a run fails.")
 @click.option(
     "--checkpoint-every",
