@@ -25,6 +25,7 @@ from assay.studies.store.files import run_files
 from assay.studies.store.folder import FolderStore
 from assay.testing.comparing import differences
 from assay.testing.trials import made_up_run
+from small_disks import small_disk_at
 
 PROGRAM = Path(__file__).with_name("conduct_study.py")
 RUNS = {"made-up": 36, "training": 9}
@@ -263,17 +264,8 @@ def test_one_of_two_processes_killed_and_the_other_takes_its_runs_over(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 512 KiB, far too small for the study."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mounted.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk_at(tmp_path / "disk", "512k") as place:
+        yield place
 
 
 def test_a_full_disk_keeps_whole_runs_says_so_and_goes_on_when_there_is_room(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from assay.testing.comparing import differences
 from assay.training.checkpoint import Checkpoints, decode, encode
 from assay.training.every import Every
 from assay.training.run import run_recipe
+from small_disks import small_disk_at
 
 DAMAGED = "it is damaged: its content does not fit its digest."
 
@@ -220,17 +220,8 @@ def test_a_full_disk_stops_no_training_and_keeps_the_former_checkpoint(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk with room for one checkpoint of the run below, and not for two."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mounted.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk_at(tmp_path / "disk", "160k") as place:
+        yield place
 
 
 def test_a_disk_that_is_really_full(small_disk: Path) -> None:
