@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from assay.data.batches import SplitData, training_batches
 from assay.data.normalize import fit
 from assay.data.on_device import Normalizer, RawExamples
-from assay.data.smaller import scaled_down, scaled_size, side_at
+from assay.data.smaller import scaled_down, scaled_size, share_of_pixels, side_at
 from assay.recipe.schema import Augment, SmallerImages
 
 PARTS = [SmallerImages(epochs=2, side=4), SmallerImages(epochs=1, side=6)]
@@ -16,6 +16,12 @@ PARTS = [SmallerImages(epochs=2, side=4), SmallerImages(epochs=1, side=6)]
 def test_parts_follow_one_another_and_then_images_keep_their_size():
     assert [side_at(PARTS, epoch) for epoch in range(1, 6)] == [4, 4, 6, None, None]
     assert side_at((), 1) is None
+
+
+def test_pixels_seen_are_a_share_of_an_image_until_it_keeps_its_size():
+    assert [share_of_pixels(PARTS, epoch, (3, 8, 16)) for epoch in range(1, 5)] == [0.25, 0.25, 9 / 16, 1.0]
+    assert share_of_pixels(PARTS, 1, (3, 4, 4)) == 1.0  # already small enough
+    assert share_of_pixels((), 1, (2,)) == 1.0
 
 
 @given(height=st.integers(4, 300), width=st.integers(4, 300), side=st.integers(4, 300))

@@ -129,6 +129,23 @@ def test_every_seed_is_a_dot_at_its_value(page: Page) -> None:
         assert mean == pytest.approx(scale.share(row.estimate.mean), abs=1e-4)
 
 
+def test_an_arm_far_away_flattens_no_other(page: Page) -> None:
+    losses = next(one for one in page.distributions if one.metric.unit == "nats")
+    first, *others = losses.rows
+    far = dataclasses.replace(
+        first,
+        dots=tuple(dataclasses.replace(dot, value=dot.value * 1000) for dot in first.dots),
+        estimate=dataclasses.replace(first.estimate, mean=first.dots[0].value * 1000, half_width=1e9),
+    )
+    scale = distribution_scale(dataclasses.replace(losses, rows=(far, *others)))
+    assert scale.log
+    assert not distribution_scale(losses).log
+    everywhere = [dot.value for row in (far, *others) for dot in row.dots]
+    near = [dot.value for row in others for dot in row.dots]
+    assert scale.share(max(near)) - scale.share(min(near)) > 20 * (max(near) - min(near)) / max(everywhere)
+    assert all(0.0 <= scale.share(value) <= 1.0 for value in everywhere)
+
+
 def test_equal_values_do_not_hide_each_other(page: Page) -> None:
     distribution = page.distributions[0]
     row = distribution.rows[0]

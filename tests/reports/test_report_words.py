@@ -28,6 +28,8 @@ ACCURACY, LOSS, SECONDS = CATALOGUE["val_accuracy"], CATALOGUE["val_loss"], CATA
         (LOSS, -5.452e11, 1.5e12, "−5.45e+11 nats"),
         (LOSS, 3e-9, 1e-9, "+3.00e−09 nats"),
         (CATALOGUE["parameters"], 1200.0, None, "+1,200"),
+        (CATALOGUE["parameters"], -49_200.0, 6.3, "−49,200"),
+        (CATALOGUE["best_epoch"], -3.25, 1.3, "−3.2"),
     ],
 )
 def test_effects(metric: object, value: float, spread: float | None, text: str) -> None:
@@ -40,6 +42,7 @@ def test_bounds_and_margins() -> None:
     assert words.bounds(SECONDS, -0.27, 0.21) == "[−270, +210] ms"
     assert words.bounds(CATALOGUE["inference_seconds"], -3.1e-7, 1.29e-6) == "[−0.31, +1.29] µs"
     assert words.bounds(LOSS, -2e12, 9.7e11) == "[−2.00e+12, +9.70e+11]"
+    assert words.bounds(CATALOGUE["parameters"], -49_206.3, -49_193.7) == "[−49,206, −49,194]"
     assert words.margin(SECONDS, 0.01) == "±10 ms"
     assert words.margin(ACCURACY, 0.01) == "±1.0 point"
     assert words.margin(ACCURACY, 0.005) == "±0.5 points"
@@ -63,6 +66,9 @@ def test_bounds_and_margins() -> None:
         (CATALOGUE["inference_seconds"], 4.1e-6, 1e-7, "4.10 ± 0.10 µs"),
         (LOSS, 545228301373.0, 1.5138e12, "5.45e+11 ± 1.51e+12"),
         (LOSS, 2e-8, 1e-8, "2.00e−08 ± 1.00e−08"),
+        (CATALOGUE["parameters"], 7695.0, 0.0, "7,695 ± 0"),
+        (CATALOGUE["best_epoch"], 7.5, 0.0, "7.50 ± 0.00"),
+        (CATALOGUE["best_epoch"], 7.5, 1.24, "7.5 ± 1.2"),
         (LOSS, None, None, "–"),
     ],
 )

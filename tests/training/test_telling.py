@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_once_a_second_with_an_estimate(clock: SimpleNamespace) -> None:
     told: list[RunProgress] = []
     teller = Telling(told.append)
-    teller.begin(epochs=4, steps=20, done=0)
+    teller.begin(work=[1.0] * 4, steps=20, done=0)
     for step in range(1, 21):
         clock.seconds += 0.4
         teller.after(step, 0.5 if step > 5 else None)
@@ -42,7 +42,7 @@ def test_once_a_second_with_an_estimate(clock: SimpleNamespace) -> None:
 def test_a_run_that_is_taken_up_says_so_at_once_and_is_judged_by_its_own_pace(clock: SimpleNamespace) -> None:
     told: list[RunProgress] = []
     teller = Telling(told.append)
-    teller.begin(epochs=4, steps=20, done=12)
+    teller.begin(work=[1.0] * 4, steps=20, done=12)
     assert told == [RunProgress(epoch=3, epochs=4, step=12, steps=20, continued_after=12)]
     clock.seconds += 6.0
     teller.after(14, None)
@@ -50,10 +50,23 @@ def test_a_run_that_is_taken_up_says_so_at_once_and_is_judged_by_its_own_pace(cl
     assert told[1].continued_after == 12
 
 
+def test_epochs_of_little_work_say_how_long_the_others_will_take(clock: SimpleNamespace) -> None:
+    told: list[RunProgress] = []
+    teller = Telling(told.append)
+    teller.begin(work=[0.25, 0.25, 1.0, 1.0], steps=20, done=0)
+    clock.seconds += 2.0
+    teller.after(4, None)  # 0.2 of 2.5 units of work
+    clock.seconds += 5.0
+    teller.after(11, None)
+    clock.seconds += 18.0
+    teller.after(20, None)
+    assert [one.seconds_left for one in told] == [pytest.approx(23.0), pytest.approx(18.0), 0.0]
+
+
 def test_the_last_step_is_of_the_last_epoch(clock: SimpleNamespace) -> None:
     told: list[RunProgress] = []
     teller = Telling(told.append)
-    teller.begin(epochs=4, steps=20, done=0)
+    teller.begin(work=[1.0] * 4, steps=20, done=0)
     clock.seconds += 2
     teller.after(20, None)
     assert (told[0].epoch, told[0].seconds_left) == (4, 0.0)

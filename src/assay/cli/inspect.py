@@ -97,10 +97,11 @@ def _show(name: str, anatomy: Anatomy, *, depth: int | None, separable: bool, as
 
 def _of_file(file: Path, arm: str | None, overrides: tuple[str, ...]) -> tuple[str, Anatomy]:
     from assay.api import load
-    from assay.training.describe import model_anatomy
 
     study = load(file, overrides)
     chosen = study.arm(arm) if arm is not None else study.arms[0]
+    from assay.training.describe import model_anatomy  # imports torch, for which a mistake in the file need not wait
+
     return f"{study.name}: {chosen.name}", model_anatomy(chosen.recipe)
 
 

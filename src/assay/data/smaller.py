@@ -5,6 +5,7 @@ Shape key: B images in a batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -21,6 +22,15 @@ def side_at(parts: Sequence[SmallerImages], epoch: int) -> int | None:
         if epoch <= until:
             return part.side
     return None
+
+
+def share_of_pixels(parts: Sequence[SmallerImages], epoch: int, shape: tuple[int, ...]) -> float:
+    """What share of an image's pixels training sees in an epoch, counted from 1; ``shape`` is that of an example."""
+    side = side_at(parts, epoch)
+    if side is None:
+        return 1.0
+    height, width = shape[1:]
+    return math.prod(scaled_size(height, width, side)) / (height * width)
 
 
 def scaled_size(height: int, width: int, side: int) -> tuple[int, int]:

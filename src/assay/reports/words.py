@@ -15,6 +15,8 @@ MISSING = "–"
 _EFFECT_UNIT = {"nats": "nats", "count": "", "norm": "", "fraction": "points"}
 _SMALLEST, _LARGEST = 1e-5, 1e6
 """Losses and norms between these are written out."""
+_MANY = 1000
+"""Differences of counts are whole numbers from here on."""
 _DURATIONS = ((86_400.0, "d", 3_600.0, "h"), (3_600.0, "h", 60.0, "min"), (60.0, "min", 1.0, "s"))
 
 
@@ -45,6 +47,8 @@ def _effect_decimals(metric: Metric, spread: float | None, value: float) -> int:
     """Decimals of a difference; value and spread are scaled already."""
     if metric.unit == "fraction":
         return max(1, decimals_for(spread, most=2))
+    if metric.unit == "count" and abs(value) >= _MANY:
+        return 0
     return decimals_for(spread if spread else (abs(value) / 10.0 or None))
 
 
@@ -118,6 +122,8 @@ def plus_minus(metric: Metric, mean: float | None, half_width: float | None) -> 
     decimals = decimals_for(half_width * scale, most=2 if metric.unit in {"fraction", "count"} else 6)
     if metric.unit == "fraction":
         decimals = max(1, decimals)
+    if metric.unit == "count" and half_width == 0 and float(mean).is_integer():
+        decimals = 0  # the same whole number in every run
     text = " ± ".join(_readable(metric, amount * scale, decimals, extent) for amount in (mean, half_width))
     return f"{text} %" if metric.unit == "fraction" else text
 

@@ -9,6 +9,7 @@ from itertools import islice
 from time import perf_counter
 
 from assay.data.batches import batch_bounds, training_batches
+from assay.data.smaller import share_of_pixels
 from assay.recipe.schema import Recipe
 from assay.records import Array, EpochRecord, Split, StepRecord
 from assay.training.boundary import BoundaryFrames
@@ -103,8 +104,10 @@ class _Training:
             if self._measured.train is not None:
                 self._progress.initial_loss = self._measured.train.finite_loss
                 self._boundary.take(0, self._measured.train)
-        done, epochs = self._progress.steps_done(self._steps_per_epoch), self._recipe.train.epochs
-        self._telling.begin(epochs=epochs, steps=epochs * self._steps_per_epoch, done=done)
+        done, section = self._progress.steps_done(self._steps_per_epoch), self._recipe.train
+        shape, epochs = self._data.input_shape, range(1, section.epochs + 1)
+        work = [share_of_pixels(section.smaller_first, epoch, shape) for epoch in epochs]
+        self._telling.begin(work=work, steps=section.epochs * self._steps_per_epoch, done=done)
         self._steps = self._steps_from(done)
 
     def _steps_from(self, first: int) -> Iterator[StepRecord]:

@@ -5,25 +5,33 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from assay.reports import words
-from assay.reports.charts.scales import Scale, scale_over, tick_texts
+from assay.reports.charts.scales import Scale, scale_over, suits_log, tick_texts
 from assay.reports.charts.svg import element, percent
 from assay.reports.page import Distribution, DistributionRow, Dot
 from assay.reports.palette import colour_class
 
 HEIGHT = 34
+_BEYOND = 1.5
+"""How far a logarithmic axis reaches beyond the lowest and highest dot for the ends of intervals, which may be
+negative."""
 _RADIUS = 3.5
 _NOMINAL_WIDTH = 640
 """Width, in pixels, for which dots are kept from covering each other."""
 
 
 def distribution_scale(distribution: Distribution) -> Scale:
-    """The axis shared by all rows."""
+    """The axis shared by all rows, logarithmic where one arm (a diverged one, say) would flatten all the others."""
     values = [dot.value for row in distribution.rows for dot in row.dots]
+    ends = []
     for row in distribution.rows:
         mean, half = row.estimate.mean, row.estimate.half_width
         # An interval from two seeds can be so wide that it would flatten everything else; it is cut at the frame then.
         if mean is not None and half is not None and row.estimate.n >= 3:
-            values += [mean - half, mean + half]
+            ends += [mean - half, mean + half]
+    if suits_log(distribution.metric, values):
+        low, high = min(values) / _BEYOND, max(values) * _BEYOND
+        return scale_over([*values, *(min(max(end, low), high) for end in ends)], pad=0.03, log=True)
+    values += ends
     bounds = (0.0, 1.0) if distribution.metric.unit == "fraction" and min(values, default=0) >= 0 else None
     return scale_over(values, pad=0.03, bounds=bounds)
 

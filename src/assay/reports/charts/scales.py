@@ -65,7 +65,7 @@ def scale_over(
 
 
 def suits_log(metric: Metric, values: Iterable[float]) -> bool:
-    """Whether a curve over these values is only readable on a logarithmic axis."""
+    """Whether these values can only be told apart on a logarithmic axis."""
     positive = [value for value in values if math.isfinite(value)]
     return metric.unit != "fraction" and bool(positive) and min(positive) > 0 and max(positive) / min(positive) > 8
 
