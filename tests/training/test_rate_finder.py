@@ -11,7 +11,7 @@ from assay.data.batches import training_batches
 from assay.errors import InputError, InvalidValueError
 from assay.recipe.schema import Recipe
 from assay.training.prepare import prepare_data
-from assay.training.rate_finder import RateSweep, find_rate, smoothed, sweeping
+from assay.training.rate_finder import RateSweep, smoothed, sweeping
 from assay.training.run import run_recipe
 
 SGD = {"name": "sgd", "momentum": 0.9}
@@ -26,6 +26,16 @@ def recipe(**sections) -> Recipe:
         "train": {"batch_size": 64},
     }
     return Recipe.model_validate({**base, **sections})
+
+
+def find_rate(*args, **options) -> RateSweep:
+    """What sweeping comes to."""
+    work = sweeping(*args, **options)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
 
 
 def made_up(losses_ST, rates_T=None, **keys) -> RateSweep:

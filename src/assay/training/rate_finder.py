@@ -132,25 +132,6 @@ class RateSweep:
         }
 
 
-def find_rate(
-    recipe: Recipe,
-    seeds: int = SEEDS,
-    *,
-    steps: int = STEPS,
-    lowest: float = LOWEST,
-    highest: float = HIGHEST,
-    device: str = "cpu",
-) -> RateSweep:
-    """Sweep the learning rate of a recipe; see `sweeping`."""
-    work = sweeping(recipe, seeds, steps=steps, lowest=lowest, highest=highest, device=device)
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            sweep: RateSweep = end.value
-            return sweep
-
-
 def sweeping(
     recipe: Recipe,
     seeds: int = SEEDS,
