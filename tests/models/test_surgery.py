@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import vgg
 
-from assay.errors import InputError, ShapeError
+from assay.data.weight_files import weight_file
+from assay.errors import DataError, InputError, ShapeError
 from assay.models import surgery
 from assay.models.build import build_model
 from assay.models.surgery import FullyConvolutional, convolutionalised, score_map
@@ -278,11 +277,11 @@ def test_the_example_runs():
 def test_published_weights_survive():
     """SqueezeNet has no linear layers; AlexNet's and VGG's weights are not at hand. Its convolutions under a new head
     are real weights enough."""
-    folder = os.environ.get("ASSAY_WEIGHTS", "")
-    file = Path(folder) / "squeezenet1_1-imagenet-fp16.safetensors"
-    if not folder or not file.is_file():
-        pytest.skip("needs squeezenet1_1-imagenet-fp16.safetensors in $ASSAY_WEIGHTS")
-    weights = load_file(file)
+    try:
+        file = weight_file("squeezenet1_1-imagenet-fp16.safetensors", "torchvision:squeezenet1_1")
+    except DataError as error:
+        pytest.skip(f"needs weights: {str(error).splitlines()[0]}")
+    weights = load_file(file.path)
     first = nn.Conv2d(3, 64, 3, stride=2)
     name = next(name for name in weights if name.endswith("features.0.weight"))
     first.load_state_dict({"weight": weights[name], "bias": weights[name.replace("weight", "bias")]})
