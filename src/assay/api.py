@@ -239,7 +239,7 @@ def _reading_ahead(study: Study) -> Generator[Event, None, None]:
     for data in sections.values():
         for step in read_ahead(data):
             yield DataRead(source=data.source, done=step.done, total=step.total, waiting=step.waiting)
-    check_demands(arm.recipe for arm in study.arms)
+    check_demands((arm.recipe for arm in study.arms), [claim.metric for claim in study.comparisons])
 
 
 def study_user_paths(study: Study) -> tuple[str, ...]:

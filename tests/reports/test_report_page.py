@@ -16,7 +16,8 @@ from synthetic_study import DROPOUT, ENVIRONMENT, Behaviour, MemoryRun, dropout_
 
 from assay.records import FailedRun
 from assay.reports import build, build_page, curves
-from assay.reports.build import estimate, value_text
+from assay.reports.build import value_text
+from assay.reports.estimates import estimate
 from assay.reports.page import Page
 from assay.studies.design import Study
 from assay.studies.results import StudyResults

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from assay.errors import InvalidValueError
 from assay.models.build import build_model
-from assay.recipe.schema import Recipe
+from assay.recipe.schema import Pretrained, Recipe
 from assay.training.describe import check_model
-from assay.training.network import Network, build_network, expect_published_inputs, started
+from assay.training.network import Network, build_network, expect_inputs_of, started
 from assay.training.prepare import prepare_data
 from serving import serving
 
@@ -104,7 +104,7 @@ def test_weights_that_torchvision_publishes_are_downloaded_and_loaded(tmp_path, 
 def test_googlenet_changes_colour_images_as_its_published_weights_expect(channels):
     made = recipe("torchvision:googlenet")
     ours = build_model(made.model, made.init, seed=0, input_shape=(channels, 32, 32), classes=10).eval()
-    expect_published_inputs(ours)
+    expect_inputs_of(ours, Pretrained(weights="torchvision"))
     seen = []
     ours.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x_BCHW = torch.randn(2, channels, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -117,5 +117,5 @@ def test_googlenet_changes_colour_images_as_its_published_weights_expect(channel
 def test_other_networks_take_inputs_as_they_are():
     made = recipe("torchvision:resnet18")
     ours = build_model(made.model, made.init, seed=0, input_shape=(3, 32, 32), classes=10)
-    expect_published_inputs(ours)
+    expect_inputs_of(ours, Pretrained(weights="torchvision"))
     assert not hasattr(ours, "transform_input")

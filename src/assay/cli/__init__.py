@@ -13,6 +13,7 @@ from assay.cli.data import data_command
 from assay.cli.inspect import inspect_command
 from assay.cli.list import list_command
 from assay.cli.lr import lr_command
+from assay.cli.predict import predict_command
 from assay.cli.report import report_command
 from assay.cli.run import run_command
 from assay.cli.schema import schema_command
@@ -46,7 +47,8 @@ def cli() -> None:
 
 
 for command in (
-    run_command, report_command, list_command, data_command, inspect_command, lr_command, schema_command,
+    run_command, report_command, list_command, data_command, inspect_command, lr_command, predict_command,
+    schema_command,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -27,7 +27,7 @@ class Metric:
 
     name: str
     better: Literal["higher", "lower"]
-    unit: Literal["fraction", "nats", "seconds", "count", "norm"]
+    unit: Literal["fraction", "nats", "seconds", "count", "norm", "score"]
     meaning: str
     fraction_of: Split | None = None
     predictions_of: Split | None = None
@@ -38,6 +38,8 @@ class Metric:
     """Dotted key of the recipe that must not be off for a run to have the metric at all, if there is one."""
     measured: bool = False
     """Whether it takes a measurement of its own, which not every epoch may have."""
+    least_classes: int = 2
+    """With fewer the metric says nothing, and runs do not have it."""
     epoch: int | None = None
 
     def recorded_with(self, recipe: Recipe) -> bool:
@@ -67,6 +69,68 @@ class Metric:
 
 _OFF = (0, False, "one")
 """Values of a key that leave out what it is about."""
+
+
+def _classification(split: Split, called: str) -> tuple[Metric, ...]:
+    """What `assay.metrics.classification` says of the predictions of a split, beside accuracy and loss."""
+    return (
+        Metric(
+            name=f"{split}_balanced_accuracy",
+            better="higher",
+            unit="fraction",
+            meaning=f"mean over the classes of the share of their {called} examples that is right",
+            fraction_of=split,
+        ),
+        Metric(
+            name=f"{split}_top3_accuracy",
+            better="higher",
+            unit="fraction",
+            meaning=f"share of {called} examples whose class is among the three most probable",
+            fraction_of=split,
+            least_classes=4,
+        ),
+        Metric(
+            name=f"{split}_top5_accuracy",
+            better="higher",
+            unit="fraction",
+            meaning=f"share of {called} examples whose class is among the five most probable",
+            fraction_of=split,
+            least_classes=6,
+        ),
+        Metric(
+            name=f"{split}_macro_f1",
+            better="higher",
+            unit="fraction",
+            meaning=f"mean over the classes of their F1 on {called} examples",
+            fraction_of=split,
+        ),
+        Metric(
+            name=f"{split}_weighted_f1",
+            better="higher",
+            unit="fraction",
+            meaning=f"the same, each class as heavy as its share of the {called} examples",
+            fraction_of=split,
+        ),
+        Metric(
+            name=f"{split}_roc_auc",
+            better="higher",
+            unit="score",
+            meaning=f"area under the ROC curve of {called} examples, each class against the rest, mean of the classes",
+        ),
+        Metric(
+            name=f"{split}_brier",
+            better="lower",
+            unit="score",
+            meaning=f"Brier score of {called} examples: squared distance of the probabilities from the truth, 0 to 2",
+        ),
+        Metric(
+            name=f"{split}_calibration_error",
+            better="lower",
+            unit="fraction",
+            meaning=f"expected calibration error on {called} examples: how far confidence and accuracy lie apart",
+        ),
+    )
+
 
 _METRICS = (
     Metric(
@@ -230,9 +294,16 @@ _METRICS = (
     Metric(
         name="trainable_parameters", better="lower", unit="count", meaning="number of parameters that are not frozen"
     ),
+    *_classification("val", "validation"),
+    *_classification("test", "test"),
 )
 
 CATALOGUE: Mapping[str, Metric] = {metric.name: metric for metric in _METRICS}
+
+CLASSIFICATION: tuple[str, ...] = tuple(
+    metric.name.removeprefix("val_") for metric in _classification("val", "validation")
+)
+"""The metrics of how classes are classified, without the split before them."""
 
 
 _EPOCH = re.compile("[1-9][0-9]{0,6}")

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from assay.metrics.catalogue import CATALOGUE, Metric
 from assay.reports.boundary import boundaries
+from assay.reports.classification import classification
 from assay.reports.confusions import confusions
 from assay.reports.curves import curves
 from assay.reports.data import data_section
+from assay.reports.estimates import estimate
 from assay.reports.evidence import ArmEvidence, Evidence, gather
 from assay.reports.networks import networks
 from assay.reports.notes import noted
@@ -23,7 +23,6 @@ from assay.reports.page import (
     DistributionRow,
     Dot,
     EnvironmentFact,
-    Estimate,
     FailureEntry,
     Page,
     RunEntry,
@@ -33,7 +32,6 @@ from assay.reports.page import (
 from assay.reports.verdicts import claim_entry, lead, method_sentences, shown_source, study_command
 from assay.reports.words import value_text
 from assay.studies.arms import Arm
-from assay.studies.intervals import student_interval
 from assay.studies.results import StudyResults
 
 MOST_METRICS = 6
@@ -91,6 +89,7 @@ def page_of(evidence: Evidence) -> Page:
         curves=curves(evidence, metrics),
         boundaries=boundaries(evidence),
         distributions=tuple(_distribution(evidence, metric, MOST_DOTS // len(metrics)) for metric in metrics),
+        classification=classification(evidence),
         confusions=confusions(evidence),
         networks=networks(evidence),
         data=data_section(evidence),
@@ -107,21 +106,6 @@ def page_of(evidence: Evidence) -> Page:
         method=method_sentences(study, len(results.claims)) if results.claims else (),
         run_metrics=(run_metrics := _run_metrics(evidence, metrics)),
         runs=_runs(evidence, run_metrics),
-    )
-
-
-def estimate(values: Iterable[float | None]) -> Estimate:
-    """Mean of the values at hand with its fixed-n 95 % Student t interval."""
-    present = np.array([value for value in values if value is not None and math.isfinite(value)], dtype=np.float64)
-    if not present.size:
-        return Estimate(n=0, mean=None, half_width=None, deviation=None)
-    interval = student_interval(present, level=0.05)
-    enough = present.size >= 2
-    return Estimate(
-        n=int(present.size),
-        mean=float(interval.mean),
-        half_width=float(interval.high - interval.low) / 2 if enough else None,
-        deviation=float(interval.deviation) if enough else None,
     )
 
 

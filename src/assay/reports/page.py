@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from assay.metrics.catalogue import Metric
 from assay.records import FailureKind, Split, Status
+from assay.reports.classification import Classification
+from assay.reports.estimates import Estimate
 from assay.reports.networks import Networks
 from assay.studies.claims import ClaimKind, Verdict
 
@@ -21,19 +23,6 @@ def phrase(numbers: tuple[str, ...]) -> str:
     for part in numbers[1:]:
         text += {"[": " ", "m": "; "}.get(part[0], ", ") + part
     return text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """The mean of a metric over the seeds of one arm, with a fixed-n 95 % Student t interval of that mean.
-
-    ``mean`` is None when no run has the metric, ``half_width`` and ``deviation`` when fewer than two have.
-    """
-
-    n: int
-    mean: float | None
-    half_width: float | None
-    deviation: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,6 +363,7 @@ class Page:
     curves: Curves
     boundaries: Boundaries
     distributions: tuple[Distribution, ...]
+    classification: Classification
     confusions: Confusions
     networks: Networks
     data: DataSection

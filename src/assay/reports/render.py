@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from assay.metrics.catalogue import CATALOGUE
+from assay.metrics.catalogue import CATALOGUE, metric_named
 from assay.reports import charts, words
 from assay.reports.charts.boundary import frame_paths
 from assay.reports.charts.curves import curve_scale
@@ -170,6 +170,7 @@ def _environment() -> Environment:
         curve_scale=curve_scale,
         field_text=field_text,
         matrix_data=matrix_data,
+        metric_named=metric_named,
         network_name=network_name,
         shape_text=shape_text,
         words=words,

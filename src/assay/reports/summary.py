@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from assay.metrics.catalogue import CATALOGUE, Metric
 from assay.reports import words
-from assay.reports.build import estimate
+from assay.reports.estimates import estimate
 from assay.reports.notes import noted
 from assay.reports.page import ClaimEntry
 from assay.reports.verdicts import claim_entry, lead

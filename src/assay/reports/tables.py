@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from assay.metrics.catalogue import CATALOGUE, Metric
-from assay.reports.build import changes_of, estimate
+from assay.reports.build import changes_of
+from assay.reports.classification import kept_reports
+from assay.reports.estimates import estimate
 from assay.reports.evidence import HISTORY_FIELDS, ArmEvidence, Evidence, gather
 from assay.studies.results import StudyResults
 
@@ -18,7 +20,8 @@ Cell = str | int | float | bool | None
 
 
 def tables(results: StudyResults) -> dict[str, str]:
-    """The tables by file name: ``claims.csv``, ``arms.csv``, ``runs.csv``, ``history.csv``, ``confusions.csv``.
+    """The tables by file name: ``claims.csv``, ``arms.csv``, ``runs.csv``, ``history.csv``, ``classification.csv``,
+    ``classes.csv``, ``confusions.csv``.
 
     Values are in the metric's own unit (accuracies as fractions, times in seconds); an empty cell is a missing value.
 
@@ -35,6 +38,8 @@ def tables_of(evidence: Evidence) -> dict[str, str]:
         "arms.csv": _arms(evidence),
         "runs.csv": _runs(evidence),
         "history.csv": _history(evidence),
+        "classification.csv": _classification(evidence),
+        "classes.csv": _classes(evidence),
         "confusions.csv": _confusions(evidence),
     }
 
@@ -137,6 +142,35 @@ def _history(evidence: Evidence) -> str:
                     yield [name, run.seed, int(epoch), int(step), *known]
 
     return _csv(["arm", "seed", *HISTORY_FIELDS], rows())
+
+
+def _classification(evidence: Evidence) -> str:
+    """A run's figures with their 95 % intervals over the examples of the split."""
+    rows: list[list[Cell]] = []
+    for arm in evidence.arms:
+        for seed, reports in kept_reports(evidence, arm)[0]:
+            for split, report in reports.items():
+                for name, of in report.figures.items():
+                    rows.append([arm.name, seed, split, report.examples, name, of.value, of.low, of.high])
+    return _written(["arm", "seed", "split", "examples", "figure", "value", "low", "high"], rows)
+
+
+def _classes(evidence: Evidence) -> str:
+    """The same of each class."""
+    figures = ("precision", "recall", "f1", "roc_auc")
+    header = ["arm", "seed", "split", "class", "support", "predicted"]
+    header += [f"{figure}{end}" for figure in figures for end in ("", "_low", "_high")]
+    rows: list[list[Cell]] = []
+    for arm in evidence.arms:
+        for seed, reports in kept_reports(evidence, arm)[0]:
+            for split, report in reports.items():
+                for name, scores in zip(arm.classes, report.classes, strict=True):
+                    row: list[Cell] = [arm.name, seed, split, name, scores.support, scores.predicted]
+                    for figure in figures:
+                        of = getattr(scores, figure)
+                        row += [None, None, None] if of is None else [of.value, of.low, of.high]
+                    rows.append(row)
+    return _written(header, rows)
 
 
 def _confusions(evidence: Evidence) -> str:

@@ -12,7 +12,7 @@ from assay.metrics.catalogue import Metric
 MINUS = "−"
 MISSING = "–"
 
-_EFFECT_UNIT = {"nats": "nats", "count": "", "norm": "", "fraction": "points"}
+_EFFECT_UNIT = {"nats": "nats", "count": "", "norm": "", "score": "", "fraction": "points"}
 _SMALLEST, _LARGEST = 1e-5, 1e6
 """Losses and norms between these are written out."""
 _MANY = 1000
@@ -128,6 +128,13 @@ def plus_minus(metric: Metric, mean: float | None, half_width: float | None) -> 
     return f"{text} %" if metric.unit == "fraction" else text
 
 
+def spread(metric: Metric, half_width: float) -> str:
+    """The half-width of an interval with its unit: ``± 0.4 %``."""
+    scale, unit = _scale(metric, half_width)
+    text = _readable(metric, half_width * scale, decimals_for(half_width * scale), half_width)
+    return "± " + _with_unit("%" if metric.unit == "fraction" else unit if metric.unit == "seconds" else "", text)
+
+
 def significant(amount: float, digits: int = 3) -> str:
     """A number to so many significant digits, in powers of ten when very large or small."""
     if amount == 0 or not math.isfinite(amount):
@@ -177,8 +184,13 @@ def label(metric: Metric) -> str:
     base, at, epoch = metric.name.partition("@")
     if base == "lr":
         return "learning rate"
-    text = re.sub(r"\bval\b", "validation", re.sub(r"\btrain\b", "training", base.replace("_", " ")))
+    text = re.sub(r"\b(?:val\b|train\b|f1\b|roc auc\b|top(?=\d))", _in_words, base.replace("_", " "))
     return f"{text} at epoch {epoch}" if at else text
+
+
+def _in_words(abbreviated: re.Match[str]) -> str:
+    known = {"val": "validation", "train": "training", "f1": "F1", "roc auc": "ROC AUC", "top": "top-"}
+    return known[abbreviated[0]]
 
 
 def capital(text: str) -> str:

@@ -105,6 +105,45 @@ def kept_results(name: str, store: Store) -> StudyResults:
     return StudyResults(study=study, runs=runs, failures=failures, claims=claims, fingerprints=fingerprints)
 
 
+def find_run(name: str, store: Store) -> StoredRun:
+    """A run by the name a person gives it: the beginning of its fingerprint, or ``study:arm:seed``.
+
+    Raises:
+        InputError: there is no such run, or several fingerprints begin so.
+        StoreError: a file of it is damaged.
+    """
+    if ":" in name:
+        return _run_of_study(name, store)
+    found = [fingerprint for fingerprint in store.fingerprints() if name and fingerprint.startswith(name)]
+    if len(found) == 1 and (run := store.get(found[0])) is not None:
+        return run
+    if found:
+        shown = ", ".join(fingerprint[: len(name) + 6] for fingerprint in found[:5])
+        raise InputError(
+            f"run {name!r} could be any of {len(found)}: {shown}{', …' if len(found) > 5 else ''}. Give more of it."
+        )
+    raise InputError(
+        f"the store holds no run {name!r}. Name one by the beginning of its fingerprint, or as study:arm:seed; a "
+        "report lists them under Every run."
+    )
+
+
+def _run_of_study(name: str, store: Store) -> StoredRun:
+    study_name, _, rest = name.partition(":")
+    arm, _, seed = rest.rpartition(":")
+    study = kept_study(study_name, store)
+    arms = [known.name for known in study.arms]
+    if arm not in arms:
+        raise InputError(f"study {study_name!r} has no arm {arm!r}. {did_you_mean(arm, arms)}")
+    by_seed = _kept_runs(study_name, store).get("fingerprints", {}).get(arm, {})
+    run = store.get(by_seed[seed]) if seed in by_seed else None
+    if run is None:
+        stored = [known for known, fingerprint in by_seed.items() if store.get(fingerprint) is not None]
+        held = f"It holds seeds {', '.join(stored[:20])}." if stored else "It holds none of it yet."
+        raise InputError(f"the store holds no run of study {study_name!r}, arm {arm!r}, at seed {seed!r}. {held}")
+    return run
+
+
 def _differ(owner: Path, other: Path) -> bool:
     """Whether the file that owns a name still exists, and says something else: not merely moved or copied."""
     return owner.is_file() and owner.read_bytes() != other.read_bytes()

@@ -6,7 +6,7 @@ Shape key: N examples of the split, B examples in a batch, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
@@ -61,7 +61,7 @@ def evaluate(scores: Scores, split: SplitData) -> Evaluation:
     with torch.inference_mode():
         # Made at once: kept batch by batch, they would lie between the batches in memory, which then cannot be reused.
         probabilities_NK = torch.empty(0)
-        for x_B, y_B in split.in_order(evaluation_batch(split)):
+        for x_B, y_B in split.in_order(evaluation_batch(split.input_shape)):
             log_p_BK = scores(x_B).log_softmax(dim=1)
             loss_sum -= float(log_p_BK.gather(1, y_B[:, None]).sum())
             if not done:
@@ -79,7 +79,7 @@ def seconds_per_example(scores: Scores, split: SplitData) -> float:
     The fastest, because whatever else the machine does can only add to it.
     """
     fastest, spent = math.inf, 0.0
-    batches = [x_B for x_B, _ in islice(split.in_order(evaluation_batch(split)), _TIMED_BATCHES)]
+    batches = [x_B for x_B, _ in islice(split.in_order(evaluation_batch(split.input_shape)), _TIMED_BATCHES)]
     with torch.inference_mode():
         for _ in range(_TIMED_PASSES):
             start = perf_counter()
@@ -93,6 +93,6 @@ def seconds_per_example(scores: Scores, split: SplitData) -> float:
     return fastest / sum(map(len, batches))
 
 
-def evaluation_batch(split: SplitData) -> int:
-    """How many examples of a split are classified at a time."""
-    return min(EVALUATION_BATCH, max(_FEWEST_IMAGES, _BATCH_VALUES // math.prod(split.input_shape)))
+def evaluation_batch(input_shape: Sequence[int]) -> int:
+    """How many examples of that shape are classified at a time."""
+    return min(EVALUATION_BATCH, max(_FEWEST_IMAGES, _BATCH_VALUES // math.prod(input_shape)))

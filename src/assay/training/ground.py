@@ -53,7 +53,7 @@ def ground_of(recipe: Recipe, engine: Engine, data: PreparedData) -> Ground:
     features = {}
     for name, split in (("train", train_data), ("val", val_data)):
         start = perf_counter()
-        batches = features_of(engine.model, cut, engine.arithmetic, split, evaluation_batch(split))
+        batches = features_of(engine.model, cut, engine.arithmetic, split, evaluation_batch(split.input_shape))
         found_N = kept_features(batches, len(split), left)
         if isinstance(found_N, int):
             note = (

@@ -15,7 +15,7 @@ from assay.models.fast_cifar import WHITENED_IMAGES, FastCifar
 from assay.models.freeze import freeze
 from assay.models.stored_tensors import read_tensors
 from assay.models.weights import load_weights
-from assay.recipe.schema import FastCifarModel, Recipe
+from assay.recipe.schema import FastCifarModel, Pretrained, Recipe
 from assay.training.prepare import PreparedData
 
 
@@ -57,17 +57,18 @@ def started(model: nn.Module, recipe: Recipe) -> Network:
     if place is not None:
         file = weight_file(place, recipe.model.name)
         loaded = load_weights(model, read_tensors(file.path), file=file.path.name, partial=recipe.pretrained.partial)
-        if place == "torchvision":
-            expect_published_inputs(model)
+        expect_inputs_of(model, recipe.pretrained)
         facts = {"file": file.path.name, "sha256": file.sha256, **loaded.facts()}
         notes = (f"Started from {file.path.name} (SHA-256 {file.sha256[:12]}…): {loaded.sentence()}.",)
     freeze(model, recipe.freeze, trains=recipe.train.epochs > 0)
     return Network(model=model, pretrained=facts, notes=notes)
 
 
-def expect_published_inputs(model: nn.Module) -> None:
-    """Let GoogLeNet and Inception v3 change images of three channels as those their published weights were trained on:
-    from ImageNet's mean and deviation to −1 … 1. Other networks were trained on the former."""
+def expect_inputs_of(model: nn.Module, pretrained: Pretrained) -> None:
+    """Let GoogLeNet and Inception v3, if they have torchvision's published weights, change images of three channels as
+    those were trained on: from ImageNet's mean and deviation to −1 … 1. Other networks were trained on the former."""
+    if pretrained.weights != "torchvision":
+        return
     first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
     if isinstance(getattr(model, "transform_input", None), bool) and first is not None and first.in_channels == 3:
         setattr(model, "transform_input", True)  # noqa: B010 - torch types attributes of modules as tensors

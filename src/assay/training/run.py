@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
-from assay.metrics.catalogue import CATALOGUE
-from assay.recipe.schema import FittedAtOnce, Recipe
+from assay.metrics.catalogue import CATALOGUE, CLASSIFICATION
+from assay.metrics.classification import classification_report
+from assay.metrics.evaluation import EVALUATION, ClassificationReport, reports_written
+from assay.recipe.schema import FittedAtOnce, Recipe, SvmModel
 from assay.records import EpochRecord, Predictions, Run, RunRecord, Split
 from assay.training.artefacts import artefacts
 from assay.training.checkpoint import CannotRestoreError, Checkpoints
@@ -28,6 +30,9 @@ from assay.training.network import Network, build_network
 from assay.training.prepare import PreparedData, prepare_data
 from assay.training.state import State
 from assay.training.telling import Tell, Telling
+
+_KEPT: tuple[Split, ...] = ("val", "test")
+"""Splits whose predictions are kept."""
 
 _NOTES_OF_WARNINGS = 20
 
@@ -101,12 +106,15 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         trained, network = _trained(recipe, data, where, checkpoints, telling)
         pictures = artefacts(recipe, data)
         table = {} if network is None else layer_table(recipe, network.model, data.input_shape)
+    predictions = {name: _predictions(trained.evaluations[name], data, name) for name in _KEPT}
+    reports = {name: _report(recipe, of) for name, of in predictions.items()}
+    figures = {**_metrics(trained), **_figures(reports)}
     notes = (network.notes if network else ()) + trained.notes + _notes(recipe, data, surroundings.warnings)
     record = RunRecord(
         fingerprint=fingerprint,
         status="diverged" if trained.diverged_at else "completed",
         recipe=recipe.resolved(),
-        metrics={name: value for name, value in _metrics(trained).items() if CATALOGUE[name].recorded_with(recipe)},
+        metrics={name: value for name, value in figures.items() if CATALOGUE[name].recorded_with(recipe)},
         examples={name: len(split) for name, split in data.splits.items()},
         classes=data.classes,
         parameters=trained.parameters,
@@ -122,12 +130,12 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
     return Run(
         record=record,
         history=trained.history,
-        predictions={name: _predictions(trained.evaluations[name], data, name) for name in ("val", "test")},
+        predictions=predictions,
         weights=trained.weights,
         last_weights=trained.last_weights or {},
         preprocessing=data.preprocessing.facts,
         preprocessing_arrays=data.preprocessing.arrays,
-        artefacts={**pictures, **table, **trained.artefacts},
+        artefacts={**pictures, **table, **trained.artefacts, EVALUATION: reports_written(reports)},
         log=_log(record, trained.history, checkpoints.continued),
     )
 
@@ -182,6 +190,21 @@ def _metrics(trained: Trained) -> dict[str, float | None]:
         "trainable_parameters": float(trained.trainable_parameters),
         **trained.extra_metrics,
     }
+
+
+def _report(recipe: Recipe, predictions: Predictions) -> ClassificationReport:
+    return classification_report(predictions, probabilistic=not isinstance(recipe.model, SvmModel))
+
+
+def _figures(reports: Mapping[Split, ClassificationReport]) -> dict[str, float | None]:
+    """The catalogue's metrics of how each class was classified; of too few classes, and of a diverged run, some are
+    missing."""
+    found: dict[str, float | None] = {}
+    for split, report in reports.items():
+        for name in CLASSIFICATION:
+            figure = report.figures.get(name)
+            found[f"{split}_{name}"] = None if figure is None else figure.value
+    return found
 
 
 def _predictions(evaluation: Evaluation, data: PreparedData, name: Split) -> Predictions:

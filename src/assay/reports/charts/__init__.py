@@ -10,5 +10,16 @@ from assay.reports.charts.curves import curve_chart
 from assay.reports.charts.distribution import distribution_axis, distribution_row
 from assay.reports.charts.forest import forest
 from assay.reports.charts.matrix import matrix
+from assay.reports.charts.reliability import reliability
 
-__all__ = ["bar", "boundary", "class_key", "curve_chart", "distribution_axis", "distribution_row", "forest", "matrix"]
+__all__ = [
+    "bar",
+    "boundary",
+    "class_key",
+    "curve_chart",
+    "distribution_axis",
+    "distribution_row",
+    "forest",
+    "matrix",
+    "reliability",
+]
