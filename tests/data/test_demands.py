@@ -8,7 +8,7 @@ import pytest
 
 import assay
 from assay.data.demands import check_demands
-from assay.errors import DataError, InvalidValueError
+from assay.errors import DataError, InputError, InvalidValueError
 from assay.recipe.schema import Recipe
 
 
@@ -113,3 +113,25 @@ def test_checking_loads_no_torch(tmp_path):
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "metric", "classes"),
+    [
+        ({"source": "circles"}, "val_top3_accuracy", "needs at least 4 classes, and data.source circles has 2"),
+        (None, "test_top5_accuracy", "needs at least 6 classes, and data.source folder has 2"),
+    ],
+)
+def test_a_metric_of_more_classes_than_there_are_is_refused_before_any_run(tmp_path, data, metric, classes):
+    study = assay.Study(
+        question="?",
+        base={"data": data or folder_of(tmp_path, a=5, b=5), "model": {"name": "mlp"}},
+        arms={"plain": {}, "wide": {"model.widths": [8]}},
+        claims=[{"arm": "wide", "beats": "plain", "metric": metric}],
+    )
+    with pytest.raises(InputError) as told:
+        assay.run(study, store=tmp_path / "store")
+    assert str(told.value) == (
+        f"A claim is about {metric}, which {classes}. Claim another metric, such as {metric[:4].strip('_')}_accuracy."
+    )
+    assert not (tmp_path / "store" / "runs").exists()

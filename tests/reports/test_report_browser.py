@@ -78,7 +78,7 @@ def hostile_results() -> StudyResults:
     claims = [{"arm": name, "beats": HOSTILE[0], "metric": "val_accuracy"} for name in HOSTILE[1:]]
     study = Study(question=HOSTILE[0], base=BASE, arms=arms, claims=claims, margin={"val_accuracy": 0.01})
     classes = [*HOSTILE, "</title>", "<!--", "]]>", "&lt;", "\\"]
-    return make_results(study, seeds=3, classes=classes)
+    return make_results(study, seeds=3, classes=classes, evaluated=True)
 
 
 def exploded_results() -> StudyResults:
@@ -90,7 +90,7 @@ def complaints(page: Any) -> list[str]:
 
 
 def test_a_page_opens_from_disk_without_a_complaint(opened: Callable[..., Any]) -> None:
-    page = opened(make_results(dropout_study(), DROPOUT))
+    page = opened(make_results(dropout_study(), DROPOUT, evaluated=True))
     assert page.title == "Does dropout help a small MLP on handwritten digits?"
     assert complaints(page) == []
     # The style sheet was admitted by the policy, and so was the script.
@@ -99,7 +99,7 @@ def test_a_page_opens_from_disk_without_a_complaint(opened: Callable[..., Any]) 
 
 
 def test_the_policy_refuses_what_is_injected(opened: Callable[..., Any]) -> None:
-    page = opened(make_results(dropout_study(), DROPOUT))
+    page = opened(make_results(dropout_study(), DROPOUT, evaluated=True))
     page.execute_script(
         "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title=1\">');"
         "const s = document.createElement('script'); s.textContent = 'document.title = 2'; document.body.append(s);"
@@ -113,7 +113,7 @@ def test_the_policy_refuses_what_is_injected(opened: Callable[..., Any]) -> None
 @pytest.mark.parametrize(
     "results",
     [
-        lambda: make_results(dropout_study(), DROPOUT),
+        lambda: make_results(dropout_study(), DROPOUT, evaluated=True),
         hostile_results,
         exploded_results,
         lambda: results_with_boundaries(FILM),
@@ -206,7 +206,7 @@ def test_pointing_at_a_dot_names_seed_and_run(opened: Callable[..., Any]) -> Non
 def test_arrow_keys_read_epochs_seeds_and_cells(opened: Callable[..., Any]) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    page = opened(make_results(dropout_study(), DROPOUT))
+    page = opened(make_results(dropout_study(), DROPOUT, evaluated=True))
     page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
     tip = page.find_element("id", "tip")
 
@@ -237,7 +237,7 @@ def test_cells_of_a_large_matrix_can_be_read(opened: Callable[..., Any]) -> None
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_follows_the_reader_and_the_toggle(opened: Callable[..., Any], scheme: str) -> None:
-    page = opened(make_results(dropout_study(), DROPOUT), scheme=scheme)
+    page = opened(make_results(dropout_study(), DROPOUT, evaluated=True), scheme=scheme)
 
     def is_dark() -> bool:
         colour = page.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -251,7 +251,7 @@ def test_the_page_follows_the_reader_and_the_toggle(opened: Callable[..., Any], 
 
 
 def test_folds_open_and_keys_pick_an_arm(opened: Callable[..., Any]) -> None:
-    page = opened(make_results(dropout_study(), DROPOUT))
+    page = opened(make_results(dropout_study(), DROPOUT, evaluated=True))
     page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
     table = page.find_element("css selector", "table.runs")
     assert not table.is_displayed()
@@ -274,7 +274,7 @@ def test_folds_open_and_keys_pick_an_arm(opened: Callable[..., Any]) -> None:
 
 
 def test_print_shows_what_is_folded_and_prints_on_white(opened: Callable[..., Any]) -> None:
-    page = opened(make_results(dropout_study(), DROPOUT), scheme="dark")
+    page = opened(make_results(dropout_study(), DROPOUT, evaluated=True), scheme="dark")
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert page.execute_script("return document.querySelector('table.runs').checkVisibility()")

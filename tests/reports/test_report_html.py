@@ -67,7 +67,7 @@ class Document(HTMLParser):
 
 @pytest.fixture(scope="module")
 def results() -> StudyResults:
-    return make_results(dropout_study(), DROPOUT, seeds=5)
+    return make_results(dropout_study(), DROPOUT, seeds=5, evaluated=True)
 
 
 @pytest.fixture(scope="module")

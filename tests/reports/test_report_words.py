@@ -112,6 +112,9 @@ def test_an_interval_shows_at_least_one_digit_of_its_width(half: float) -> None:
 def test_labels_are_words() -> None:
     assert words.label(ACCURACY) == "validation accuracy"
     assert words.label(CATALOGUE["running_train_loss"]) == "running training loss"
+    assert words.label(CATALOGUE["test_roc_auc"]) == "test ROC AUC"
+    assert words.label(CATALOGUE["val_macro_f1"]) == "validation macro F1"
+    assert words.label(CATALOGUE["test_top3_accuracy"]) == "test top-3 accuracy"
     assert words.label(metric_named("val_loss@5")) == "validation loss at epoch 5"
     assert words.capital("validation of LeNet") == "Validation of LeNet"
 
@@ -132,3 +135,10 @@ def test_huge_values_stay_short() -> None:
     assert words.value(LOSS, 2.7261e12, 0.001) == "2.73e+12"
     assert words.value(LOSS, 0.25, 0.001) == "0.2500"
     assert words.value(CATALOGUE["parameters"], 61_706_000.0) == "61,706,000"
+
+
+def test_half_widths_have_the_unit_of_their_metric() -> None:
+    assert words.spread(ACCURACY, 0.0123) == "± 1.2 %"
+    assert words.spread(CATALOGUE["test_roc_auc"], 0.00291) == "± 0.0029"
+    assert words.spread(LOSS, 0.045) == "± 0.045"
+    assert words.spread(SECONDS, 0.0021) == "± 2.1 ms"

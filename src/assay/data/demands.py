@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from assay.data.load import origin, source_of
 from assay.data.normalize import check_can_be_normalised
 from assay.data.source import Examples, checked
+from assay.data.sources.circles import CLASSES
 from assay.data.splits import make_splits
 from assay.errors import InputError, InvalidValueError
 from assay.metrics.catalogue import Metric
@@ -31,7 +32,9 @@ def check_demands(recipes: Iterable[Recipe], metrics: Iterable[Metric] = ()) -> 
     metrics = tuple(metrics)
     by_origin: dict[str, list[Recipe]] = {}
     for recipe in recipes:
-        if not isinstance(recipe.data, CirclesData | UserData):
+        if isinstance(recipe.data, CirclesData):
+            check_classes(metrics, len(CLASSES), recipe.data.source)
+        elif not isinstance(recipe.data, UserData):
             by_origin.setdefault(origin(recipe.data), []).append(recipe)
     for together in by_origin.values():  # the data are read once, however many arms there are
         # Not by `load_source`, which would keep them in this process's memory while its workers train.

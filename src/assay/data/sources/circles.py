@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from assay.data.source import Examples
 from assay.recipe.schema import CirclesData
 
+CLASSES = ("outer", "inner")
 VERSION = 1
 """Raised when the points change."""
 
@@ -41,7 +42,7 @@ class CirclesSource:
         return Examples(
             inputs=np.concatenate([points_M2, test_points_N2]),
             labels_N=np.concatenate([labels_M, test_labels_N]),
-            classes=("outer", "inner"),
+            classes=CLASSES,
             test_indices=np.arange(section.points, section.points + section.test_points),
         )
 
