@@ -1,0 +1,1 @@
+"""What is wrong with a recipe or with a run: evidence, cause, cure."""
