@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from time import perf_counter
 
 from assay.data.batches import batch_bounds, training_batches
@@ -21,6 +20,7 @@ from assay.training.measure import NOTHING_MEASURED, Measurements, epoch_record,
 from assay.training.prepare import PreparedData
 from assay.training.progress import BestEpoch, Progress
 from assay.training.telling import Telling
+from assay.training.vitals import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,7 @@ class _Training:
         section = recipe.train
         self._progress = Progress(best=BestEpoch(section.watch, section.min_improvement))
         self._steps_per_epoch = len(batch_bounds(len(data.splits["train"]), section.batch_size))
+        self._watch = Watch(engine, data.splits["train"], steps_per_epoch=self._steps_per_epoch, epochs=section.epochs)
         self._steps: Iterator[StepRecord] = iter(())
         self._measured = NOTHING_MEASURED
         self._diverged_at: Mapping[str, int] | None = None
@@ -96,7 +97,8 @@ class _Training:
 
     def begin(self) -> None:
         """Measure the model as it is, or go on from a checkpoint."""
-        for name, part in (("engine", self._engine), ("progress", self._progress), ("boundary", self._boundary)):
+        parts = {"engine": self._engine, "progress": self._progress, "boundary": self._boundary, "watch": self._watch}
+        for name, part in parts.items():
             self._checkpoints.follow(name, part)
         if not self._checkpoints.resume():
             self._progress.seconds = self._ground.seconds
@@ -104,6 +106,7 @@ class _Training:
             if self._measured.train is not None:
                 self._progress.initial_loss = self._measured.train.finite_loss
                 self._boundary.take(0, self._measured.train)
+            self._watch.after_epoch(0, last=False)
         done, section = self._progress.steps_done(self._steps_per_epoch), self._recipe.train
         shape, epochs = self._data.input_shape, range(1, section.epochs + 1)
         work = [share_of_pixels(section.smaller_first, epoch, shape) for epoch in epochs]
@@ -128,7 +131,12 @@ class _Training:
         """Take the steps of an epoch, or those that are left of it."""
         progress = self._progress
         since = perf_counter()
-        for record in islice(self._steps, self._steps_per_epoch - len(progress.records)):
+        while len(progress.records) < self._steps_per_epoch:
+            self._watch.before_step(progress.steps_done(self._steps_per_epoch))
+            record = next(self._steps, None)
+            if record is None:  # the last loss was not finite
+                break
+            self._watch.after_step(record)
             progress.records.append(record)
             if math.isfinite(record.loss):  # the loop has ended otherwise, which going on would not find out again
                 progress.seconds += perf_counter() - since
@@ -156,6 +164,7 @@ class _Training:
             self._diverged_at = {"epoch": epoch, "step": records[-1].step}
         progress.end_epoch(record)
         self.ended = diverged or self._stops_early(record) or epoch == section.epochs
+        self._watch.after_epoch(epoch, last=self.ended)
         if not self.ended:  # the end is near otherwise, and what was just measured is needed there
             self._checkpoints.after(progress.steps_done(self._steps_per_epoch))
 
@@ -199,6 +208,6 @@ class _Training:
             last_weights=last_weights,
             diverged_at=self._diverged_at,
             extra_metrics=final.extra_metrics,
-            artefacts=self._boundary.artefacts(),
+            artefacts={**self._boundary.artefacts(), **self._watch.artefacts()},
             notes=self._ground.notes + self._notes,
         )

@@ -45,6 +45,11 @@ class TorchEngine:
         self._average = build_average(recipe.averaging, model)
 
     @property
+    def evaluated(self) -> nn.Module:
+        """The model behind `scores`: the trained one, or an average of it."""
+        return self._average.model
+
+    @property
     def parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
