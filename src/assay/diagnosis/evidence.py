@@ -1,0 +1,176 @@
+"""What a finished run left behind, as rules ask for it. Reads stored files only, without torch.
+
+Shape key: E epochs, S sampled steps, L weight tensors, N examples of a split, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.errors import StoreError
+from assay.metrics.vitals import VITALS, ActivitySample, Vitals, vitals_read
+from assay.recipe.schema import FittedAtOnce, MuonOptimizer, Recipe
+from assay.records import Array, EpochRecord, Predictions, RunRecord, Split
+from assay.studies.store.contract import StoredRun
+
+SURE = 3.0
+"""Standard deviations beyond which a difference is taken for real: one in 740 by luck, each way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One run. ``history`` has at least one epoch."""
+
+    record: RunRecord
+    recipe: Recipe
+    history: tuple[EpochRecord, ...]
+    predictions: dict[Split, Predictions]
+    vitals: Vitals | None
+    layers: bytes | None
+    """The table of the network's layers, as kept."""
+
+    @classmethod
+    def of(cls, run: StoredRun) -> Evidence:
+        """Read a run.
+
+        Raises:
+            StoreError: a stored file is damaged.
+        """
+        content = run.artefact(VITALS)
+        try:
+            vitals = None if content is None else vitals_read(content)
+        except StoreError as error:
+            raise StoreError(f"{VITALS} of run {run.fingerprint} {error}") from None
+        return cls(
+            record=run.record,
+            recipe=Recipe.model_validate(run.record.recipe),
+            history=run.history(),
+            predictions={split: run.predictions()[split] for split in ("val", "test")},
+            vitals=vitals,
+            layers=run.artefact("layers.json"),
+        )
+
+    # --- what was asked -----------------------------------------------------------------------------------------------
+
+    @property
+    def in_epochs(self) -> bool:
+        """Whether it trained step by step."""
+        return not isinstance(self.recipe.model, FittedAtOnce) and self.recipe.train.epochs > 0
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the recipe."""
+        return self.recipe.optimizer.lr
+
+    @property
+    def normalises_updates(self) -> bool:
+        """Whether the size of an update hardly depends on that of the gradient."""
+        return self.recipe.optimizer.name in ("adam", "adamw", "rmsprop", "muon")
+
+    @property
+    def updates_are_large_by_design(self) -> bool:
+        return isinstance(self.recipe.optimizer, MuonOptimizer)
+
+    # --- how it went --------------------------------------------------------------------------------------------------
+
+    @property
+    def diverged(self) -> bool:
+        return self.record.status == "diverged"
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """A field of the history by epoch, not-a-number where it is missing."""
+        values = [getattr(epoch, name) for epoch in self.history]
+        return np.array([math.nan if value is None else float(value) for value in values])
+
+    @property
+    def epochs(self) -> NDArray[np.float64]:
+        return self.column("epoch")
+
+    def measured(self, name: str) -> tuple[Array, Array]:
+        """Epochs that have the field, and its values there."""
+        values_E = self.column(name)
+        there_E = np.isfinite(values_E)
+        return self.epochs[there_E], values_E[there_E]
+
+    def metric(self, name: str) -> float | None:
+        return self.record.metrics.get(name)
+
+    @property
+    def loss_floor(self) -> float:
+        """About the least training loss there can be, in nats: that of a model which is sure, with label smoothing."""
+        smoothing: float = getattr(self.recipe.loss, "label_smoothing", 0.0)
+        if not smoothing or self.classes < 2:
+            return 0.0
+        right, wrong = 1.0 - smoothing + smoothing / self.classes, smoothing / self.classes
+        return -(right * math.log(right) + (self.classes - 1) * wrong * math.log(wrong))
+
+    # --- examples -----------------------------------------------------------------------------------------------------
+
+    @property
+    def classes(self) -> int:
+        return len(self.record.classes)
+
+    def examples(self, split: Split) -> int:
+        return self.record.examples.get(split, 0)
+
+    def counts(self, split: Split) -> Array | None:
+        """Examples of each class, (C,)."""
+        found = self.record.data.get("counts", {}).get(split)
+        return None if found is None else np.asarray(found, dtype=np.int64)
+
+    @cached_property
+    def chance(self) -> float:
+        """Validation accuracy of always saying the most frequent class."""
+        labels_N = self.predictions["val"].labels_N
+        return float(np.bincount(labels_N).max() / len(labels_N))
+
+    def noise(self, accuracy: float, split: Split) -> float:
+        """Standard deviation of an accuracy on that split, over sets of as many examples; never 0."""
+        examples = max(1, self.examples(split))
+        inner = min(max(accuracy, 1.0 / (examples + 2)), 1.0 - 1.0 / (examples + 2))
+        return math.sqrt(inner * (1.0 - inner) / examples)
+
+    def by_chance(self, accuracy: float, split: Split) -> bool:
+        """Whether so much could come of always saying one class, or of guessing."""
+        return accuracy <= self.chance + SURE * self.noise(self.chance, split) + self.noise(self.chance, "val")
+
+    # --- what was watched ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def update_ratios_SL(self) -> Array:
+        """What a step changed of each weight tensor, relative to it; not-a-number where either is not finite or 0."""
+        if self.vitals is None or not self.vitals.samples:
+            return np.empty((0, 0))
+        return _ratio([one.update_L for one in self.vitals.samples], [one.weight_L for one in self.vitals.samples])
+
+    @cached_property
+    def gradients_SL(self) -> Array:
+        """Root mean square of each weight tensor's gradient."""
+        if self.vitals is None or not self.vitals.samples:
+            return np.empty((0, 0))
+        return _table([one.gradient_L for one in self.vitals.samples])
+
+    @property
+    def sampled_steps(self) -> list[int]:
+        return [one.step for one in self.vitals.samples] if self.vitals else []
+
+    @property
+    def last_activity(self) -> ActivitySample | None:
+        return self.vitals.activity[-1] if self.vitals and self.vitals.activity else None
+
+
+def _table(rows: list[tuple[float | None, ...]]) -> Array:
+    return np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=np.float64)
+
+
+def _ratio(above: list[tuple[float | None, ...]], below: list[tuple[float | None, ...]]) -> Array:
+    above_SL, below_SL = _table(above), _table(below)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio_SL = above_SL / below_SL
+    ratio_SL[~np.isfinite(ratio_SL)] = math.nan
+    return ratio_SL

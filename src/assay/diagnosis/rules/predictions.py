@@ -1,0 +1,202 @@
+"""What the predictions of a trained model give away, whatever it is and however it was trained.
+
+Shape key: N examples of a split, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from assay.diagnosis.evidence import SURE, Evidence
+from assay.diagnosis.finding import Finding
+from assay.records import Predictions
+
+_GAP = 0.03
+"""Least difference between accuracies of validation and test that is told."""
+_SHARE_OF_NOISE = 0.02
+"""Least share of labels that look wrong."""
+_LOW_RANKS = 0.35
+"""Share of wrong predictions in which the label is among the less probable half of the classes, from where on that is
+no confusion of alike classes any more; labels drawn at random put about 0.55 there, confusions a tenth."""
+
+
+def class_missing(evidence: Evidence) -> Finding | None:
+    """A class that is validated or tested has no training example."""
+    in_training = evidence.counts("train")
+    if in_training is None:
+        return None
+    elsewhere = np.zeros(evidence.classes, dtype=np.int64)
+    for split in ("val", "test"):
+        counts = evidence.counts(split)
+        elsewhere += 0 if counts is None else counts
+    missing = [evidence.record.classes[at] for at in np.flatnonzero((in_training == 0) & (elsewhere > 0))]
+    if not missing:
+        return None
+    share = float(elsewhere[in_training == 0].sum() / elsewhere.sum())
+    return Finding(
+        rule="class_missing",
+        severity="severe",
+        title=f"{_named(missing)} {'has' if len(missing) == 1 else 'have'} no training example",
+        seen=f"{share:.1%} of the validation and test examples are of classes without a training example.",
+        why="These can never be classified rightly, so accuracy has a ceiling that no training lifts.",
+        cause="The training part of the data was gathered or split without these classes.",
+        cure="Add training examples of them, or take the class out of all parts.",
+    )
+
+
+def class_collapse(evidence: Evidence) -> Finding | None:
+    """Half of the classes, which training had, are never predicted."""
+    of_val = evidence.predictions["val"]
+    labels_C = np.bincount(of_val.labels_N, minlength=evidence.classes)
+    predicted_N = of_val.predicted_N()
+    taken_C = np.bincount(predicted_N[predicted_N >= 0], minlength=evidence.classes)
+    trained = evidence.counts("train")
+    known_C = labels_C >= 5 if trained is None else (labels_C >= 5) & (trained > 0)
+    never_C = known_C & (taken_C == 0)
+    if evidence.classes < 2 or known_C.sum() < 2 or never_C.sum() < 0.5 * known_C.sum():
+        return None
+    favourite = int(taken_C.argmax())
+    return Finding(
+        rule="class_collapse",
+        severity="severe",
+        title=f"{int(never_C.sum())} of {int(known_C.sum())} classes are never predicted",
+        seen=f"{taken_C[favourite] / len(predicted_N):.1%} of the validation examples are taken for "
+        f"{evidence.record.classes[favourite]}, of whose labels there are {labels_C[favourite] / labels_C.sum():.1%}.",
+        why="The model has stopped telling classes apart; its accuracy is that of guessing among a few.",
+        cause="Units that died or saturated, a rate that threw the weights far away, or classes too rare.",
+        cure="Lower the learning rate, or let batches keep the scale of activations in order by batch normalisation.",
+        changes=_lower_rate(evidence, 10.0),
+    )
+
+
+def doubled_softmax(evidence: Evidence) -> Finding | None:
+    """No probability exceeds what scores between 0 and 1 can give."""
+    highest = math.e / (math.e + evidence.classes - 1)
+    found = max(_finite_max(of) for of in evidence.predictions.values())
+    accuracy = evidence.metric("val_accuracy") or 0.0
+    told_apart = found >= 0.5 * (highest + 1.0 / evidence.classes) and not evidence.by_chance(accuracy, "val")
+    if found > highest * 1.001 or not told_apart:
+        return None
+    floor = -math.log(highest)
+    return Finding(
+        rule="doubled_softmax",
+        severity="severe",
+        title="The model's scores have been through a softmax already",
+        seen=f"The highest of all probabilities is {found:.4f}: softmax of scores between 0 and 1 gives at most "
+        f"{highest:.4f} for {evidence.classes} classes. The loss so cannot fall below {floor:.2f}.",
+        why="Gradients become tiny as soon as the model is a little sure, and its probabilities mean nothing.",
+        cause="The model ends with a softmax (or a sigmoid), and the loss applies its own.",
+        cure="Return the scores themselves (logits) from the model.",
+    )
+
+
+def rectified_scores(evidence: Evidence) -> Finding | None:
+    """Scores tie at their lowest value, as they do behind a ReLU."""
+    if evidence.classes < 3:
+        return None
+    probabilities_NC = evidence.predictions["val"].probabilities_NC
+    finite_NC = probabilities_NC[np.isfinite(probabilities_NC).all(axis=1)]
+    if not len(finite_NC) or not evidence.in_epochs:
+        return None
+    lowest_N1 = finite_NC.min(axis=1, keepdims=True)
+    # Equal but for rounding; a probability that underflowed is no tie of scores.
+    tied_N = ((finite_NC <= lowest_N1 * (1 + 1e-6)).sum(axis=1) >= 2) & (lowest_N1[:, 0] > 1e-30)
+    share = float(tied_N.mean())
+    all_tied = float(((finite_NC.max(axis=1) - lowest_N1[:, 0]) <= 1e-6 * lowest_N1[:, 0]).mean())
+    if share < 0.5 or all_tied > 0.99:
+        return None
+    return Finding(
+        rule="rectified_scores",
+        severity="severe",
+        title="The model's scores cannot be negative: a ReLU follows the last layer",
+        seen=f"For {share:.0%} of the validation examples two or more classes have exactly the same lowest score.",
+        why="A class whose score is 0 gets no gradient, so mistakes are no longer learnt from.",
+        cause="The activation that stands between layers was put after the last one too.",
+        cure="Return the last linear layer's output as it is.",
+    )
+
+
+def validation_flatters(evidence: Evidence) -> Finding | None:
+    """Validation is much better than test: it is no held-out set, or test is prepared otherwise."""
+    on_val, on_test = evidence.metric("val_accuracy"), evidence.metric("test_accuracy")
+    if on_val is None or on_test is None:
+        return None
+    sd = math.hypot(evidence.noise(on_val, "val"), evidence.noise(on_test, "test"))
+    on_train = evidence.metric("train_accuracy")
+    if on_val - on_test < max(_GAP, (SURE + 1) * sd):
+        return None
+    leaked = on_train is not None and on_val > on_train - 2 * _GAP and on_train - on_test > _GAP
+    return Finding(
+        rule="validation_flatters",
+        severity="severe",
+        title=f"Validation is {100 * (on_val - on_test):.1f} points better than test",
+        seen=f"Validation accuracy {on_val:.1%}, test accuracy {on_test:.1%}"
+        + (f", training accuracy {on_train:.1%}" if on_train is not None else "")
+        + f"; {(on_val - on_test) / sd:.0f} standard deviations of what the splits' sizes explain.",
+        why="Whatever is chosen by validation is chosen wrongly, and the model is worth what the test split says.",
+        cause="Validation images, or near copies of them, are among the training images."
+        if leaked
+        else "Test images are prepared otherwise than training and validation ones (as by a forgotten normalisation), "
+        "are of another origin, or near copies of validation images are in training.",
+        cure="Look for copies across splits with `assay data check`, and compare the splits with `assay data stats`.",
+    )
+
+
+def label_noise(evidence: Evidence) -> Finding | None:
+    """The label of many wrong predictions is not even among the likelier half of the classes."""
+    C = evidence.classes
+    if C < 4:
+        return None
+    low, wrong, total = 0, 0, 0
+    for predictions in evidence.predictions.values():
+        rank_N = _rank_of_label(predictions)
+        wrong += int((rank_N > 0).sum())
+        low += int((rank_N >= (C + 1) // 2).sum())
+        total += len(rank_N)
+    accuracy = 1.0 - wrong / max(1, total)
+    if not wrong or evidence.by_chance(accuracy, "val"):
+        return None
+    at_random = (C - (C + 1) // 2) / (C - 1)
+    share_low = low / wrong
+    rate = wrong / total * share_low / at_random
+    sd = math.sqrt(_LOW_RANKS * (1 - _LOW_RANKS) / wrong)
+    if share_low < _LOW_RANKS + SURE * sd or rate < _SHARE_OF_NOISE:
+        return None
+    return Finding(
+        rule="label_noise",
+        severity="warning" if rate < 0.1 else "severe",
+        title=f"About {rate:.0%} of the labels look wrong",
+        seen=f"Of {wrong:,} wrong validation and test predictions, the label is in {share_low:.0%} of cases among the "
+        f"less likely half of the classes; where classes are merely confused it is seldom there, and where labels were "
+        f"drawn at random it is in {at_random:.0%}.",
+        why="Wrong labels set a ceiling on every accuracy, and training longer learns them by heart.",
+        cause="Labels were shuffled in part, or given by something unreliable.",
+        cure="Look at the images of the worst losses in the report. Until they are mended, smooth the labels.",
+        changes={"loss.label_smoothing": 0.1} if not getattr(evidence.recipe.loss, "label_smoothing", 1.0) else {},
+    )
+
+
+def _rank_of_label(predictions: Predictions) -> np.ndarray:
+    """How many classes are held for more probable than the label; of examples without numbers, none are left out."""
+    probabilities_NC = predictions.probabilities_NC
+    usable_N = np.isfinite(probabilities_NC).all(axis=1)
+    usable_NC, labels_N = probabilities_NC[usable_N], predictions.labels_N[usable_N]
+    own_N = usable_NC[np.arange(len(labels_N)), labels_N]
+    rank_N: np.ndarray = (usable_NC > own_N[:, None]).sum(axis=1)
+    return rank_N
+
+
+def _finite_max(predictions: Predictions) -> float:
+    finite = predictions.probabilities_NC[np.isfinite(predictions.probabilities_NC)]
+    return float(finite.max()) if finite.size else 0.0
+
+
+def _lower_rate(evidence: Evidence, factor: float) -> dict[str, float]:
+    return {"optimizer.lr": float(f"{evidence.rate / factor:.3g}")} if evidence.in_epochs else {}
+
+
+def _named(classes: list[str]) -> str:
+    shown = ", ".join(classes[:3])
+    return f"Class {shown}" if len(classes) == 1 else f"{len(classes)} classes ({shown}{', …' if classes[3:] else ''})"
