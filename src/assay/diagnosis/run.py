@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     rate.rate_too_low,
     rate.oscillation,
     rate.plateau,
+    units.starts_at_zero,
     units.odd_initial_loss,
     units.dead_units,
     units.saturated_units,

@@ -52,7 +52,7 @@ def rate_too_high(evidence: Evidence) -> Finding | None:
     """Steps so large that they undo each other."""
     if not evidence.in_epochs or evidence.diverged or _ends_above_start(evidence):
         return None
-    ratio = _usual_update(evidence)
+    ratio = _early_update(evidence)
     worst = _highest_loss(evidence)
     start = evidence.metric("initial_loss") or math.log(max(2, evidence.classes))
     spiked = worst is not None and worst > _SPIKE * max(start, math.log(max(2, evidence.classes)))
@@ -62,7 +62,7 @@ def rate_too_high(evidence: Evidence) -> Finding | None:
         return None
     seen = []
     if ratio is not None:
-        seen.append(f"A step changes a weight tensor by {ratio:.1%} of itself; 0.1 % is usual.")
+        seen.append(f"Early steps changed a weight tensor by {ratio:.1%} of itself; some 0.1 % is usual.")
     if spiked:
         seen.append(f"The loss of a batch rose to {worst:.3g}, from {start:.3g} before training.")
     if stuck:
@@ -187,11 +187,17 @@ def _ends_above_start(evidence: Evidence) -> bool:
     return len(loss) > 1 and float(loss[-1]) > 1.5 * guessing and float(loss[-1]) > 1.5 * float(loss.min())
 
 
-def _usual_update(evidence: Evidence) -> float | None:
-    """How much a step changes a weight tensor, relative to it: the median over tensors and steps."""
+def _early_update(evidence: Evidence) -> float | None:
+    """How much a step changes a weight tensor, relative to it: the median over tensors, at its highest in the first
+    quarter of the run. The very first step is left out if there are others: optimizers that normalise take it at full
+    rate whatever the gradient."""
     ratio_SL = evidence.update_ratios_SL
-    later_SL = ratio_SL[min(1, len(ratio_SL) - 1) :] if len(ratio_SL) else ratio_SL
-    return float(np.nanmedian(later_SL)) if later_SL.size and np.isfinite(later_SL).any() else None
+    if not ratio_SL.size:
+        return None
+    early_SL = ratio_SL[: max(2, len(ratio_SL) // 4)][1 if len(ratio_SL) > 1 else 0 :]
+    with np.errstate(all="ignore"):
+        usual_S = np.array([np.nanmedian(row) for row in early_SL if np.isfinite(row).any()])
+    return float(usual_S.max()) if usual_S.size else None
 
 
 def _path(evidence: Evidence) -> float | None:

@@ -22,6 +22,8 @@ _VANISHING = 1e-3
 """Gradient of the first weights over that of the last."""
 _EXPLODING = 70.0
 _TINY_BATCH = 4
+_NOTHING = 1e-7
+"""Root mean square below which weights are as good as 0."""
 
 
 def dead_units(evidence: Evidence) -> Finding | None:
@@ -157,6 +159,30 @@ def odd_initial_loss(evidence: Evidence) -> Finding | None:
         cause="Initial weights too large, or inputs that are not normalised.",
         cure="Initialise with Kaiming's rule, and normalise the inputs.",
         changes={"init": {"name": "kaiming"}} if evidence.recipe.init.name == "normal" else {},
+    )
+
+
+def starts_at_zero(evidence: Evidence) -> Finding | None:
+    """Weights before the last layer that are all zero at the start."""
+    if evidence.vitals is None or not evidence.vitals.samples or evidence.vitals.samples[0].step != 0:
+        return None
+    sizes = evidence.vitals.samples[0].weight_L
+    zero = [
+        name
+        for name, size in list(zip(evidence.vitals.weights, sizes, strict=True))[:-1]
+        if size is not None and size < _NOTHING
+    ]
+    if not zero:
+        return None
+    return Finding(
+        rule="starts_at_zero",
+        severity="severe",
+        title="Weights start at zero",
+        seen=f"Before the first step every value of {', '.join(zero[:5])}{' and others' if zero[5:] else ''} was 0.",
+        why="Units that start equal get equal gradients and stay equal, or get none: a layer then counts as one unit.",
+        cause="An initialisation that sets weights, and not only biases, to zero.",
+        cure="Draw the weights at random, by Kaiming's rule for instance.",
+        changes={"init": {"name": "kaiming"}} if evidence.recipe.init.name != "kaiming" else {},
     )
 
 
