@@ -44,7 +44,7 @@ def not_learning(evidence: Evidence) -> Finding | None:
     )
 
 
-def labels_say_nothing(evidence: Evidence) -> Finding | None:
+def labels_at_random(evidence: Evidence) -> Finding | None:
     """Training is learnt by heart while validation stays at chance."""
     on_val, on_train = evidence.metric("val_accuracy"), evidence.metric("train_accuracy")
     if on_val is None or on_train is None or evidence.diverged:
@@ -53,7 +53,7 @@ def labels_say_nothing(evidence: Evidence) -> Finding | None:
     if not evidence.by_chance(on_val, "val") or on_train < evidence.chance + max(0.05, 2 * SURE * sd):
         return None
     return Finding(
-        rule="labels_say_nothing",
+        rule="labels_at_random",
         severity="severe",
         title="What is learnt of the training labels tells nothing of validation",
         seen=f"Training accuracy is {on_train:.1%}, validation accuracy {on_val:.1%}; always saying the most frequent "

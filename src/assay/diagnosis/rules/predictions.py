@@ -71,7 +71,7 @@ def class_collapse(evidence: Evidence) -> Finding | None:
     )
 
 
-def doubled_softmax(evidence: Evidence) -> Finding | None:
+def softmax_twice(evidence: Evidence) -> Finding | None:
     """No probability exceeds what scores between 0 and 1 can give."""
     highest = math.e / (math.e + evidence.classes - 1)
     found = max(_finite_max(of) for of in evidence.predictions.values())
@@ -81,7 +81,7 @@ def doubled_softmax(evidence: Evidence) -> Finding | None:
         return None
     floor = -math.log(highest)
     return Finding(
-        rule="doubled_softmax",
+        rule="softmax_twice",
         severity="severe",
         title="The model's scores have been through a softmax already",
         seen=f"The highest of all probabilities is {found:.4f}: softmax of scores between 0 and 1 gives at most "
@@ -92,9 +92,9 @@ def doubled_softmax(evidence: Evidence) -> Finding | None:
     )
 
 
-def rectified_scores(evidence: Evidence) -> Finding | None:
+def last_relu(evidence: Evidence) -> Finding | None:
     """Scores tie at their lowest value, as they do behind a ReLU."""
-    if evidence.classes < 3:
+    if evidence.classes < 3 or softmax_twice(evidence) is not None:  # whose smallest scores tie too, near 0
         return None
     probabilities_NC = evidence.predictions["val"].probabilities_NC
     finite_NC = probabilities_NC[np.isfinite(probabilities_NC).all(axis=1)]
@@ -108,7 +108,7 @@ def rectified_scores(evidence: Evidence) -> Finding | None:
     if share < 0.5 or all_tied > 0.99:
         return None
     return Finding(
-        rule="rectified_scores",
+        rule="last_relu",
         severity="severe",
         title="The model's scores cannot be negative: a ReLU follows the last layer",
         seen=f"For {share:.0%} of the validation examples two or more classes have exactly the same lowest score.",

@@ -141,7 +141,7 @@ def tiny_batches_with_batch_norm(evidence: Evidence) -> Finding | None:
     )
 
 
-def odd_initial_loss(evidence: Evidence) -> Finding | None:
+def initial_loss(evidence: Evidence) -> Finding | None:
     """The untrained model is far from undecided."""
     loss = evidence.metric("initial_loss")
     guessing = math.log(max(2, evidence.classes))
@@ -150,7 +150,7 @@ def odd_initial_loss(evidence: Evidence) -> Finding | None:
     if loss < 2.0 * guessing:
         return None
     return Finding(
-        rule="odd_initial_loss",
+        rule="initial_loss",
         severity="severe" if loss > 10.0 * guessing else "warning",
         title=f"The loss before training is {loss:.3g} instead of about {guessing:.3g}",
         seen=f"A model that holds all {evidence.classes} classes for equally likely has ln {evidence.classes} = "
@@ -162,7 +162,7 @@ def odd_initial_loss(evidence: Evidence) -> Finding | None:
     )
 
 
-def starts_at_zero(evidence: Evidence) -> Finding | None:
+def equal_units(evidence: Evidence) -> Finding | None:
     """Weights before the last layer that are all zero at the start."""
     if evidence.vitals is None or not evidence.vitals.samples or evidence.vitals.samples[0].step != 0:
         return None
@@ -175,7 +175,7 @@ def starts_at_zero(evidence: Evidence) -> Finding | None:
     if not zero:
         return None
     return Finding(
-        rule="starts_at_zero",
+        rule="equal_units",
         severity="severe",
         title="Weights start at zero",
         seen=f"Before the first step every value of {', '.join(zero[:5])}{' and others' if zero[5:] else ''} was 0.",

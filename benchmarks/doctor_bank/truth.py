@@ -1,0 +1,132 @@
+"""Which findings are right for a run of the bank: by the fault that was put in, or by facts measured apart from it.
+
+A finding is right, wrong, or neither where the facts lie between; and a rule must be among the findings, may be, or
+need not. Facts come from the test split, which no rule that they judge reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay.studies.store.contract import StoredRun
+
+EXPECTED: Mapping[str, tuple[frozenset[str], ...]] = {
+    "rate too high": (frozenset({"rate_too_high", "diverged"}),),
+    "rate too low": (frozenset({"rate_too_low"}),),
+    "labels shuffled": (frozenset({"labels_at_random", "not_learning"}),),
+    "label noise": (frozenset({"label_noise"}),),
+    "class missing": (frozenset({"class_missing"}),),
+    "test not normalised": (frozenset({"validation_flatters"}),),
+    "validation in training": (frozenset({"validation_flatters"}),),
+    "softmax twice": (frozenset({"softmax_twice"}),),
+    "last relu": (frozenset({"last_relu"}),),
+    "all zero": (frozenset({"equal_units"}),),
+    "all frozen": (frozenset({"not_learning"}),),
+    "units dead": (frozenset({"dead_units"}),),
+    "scores too large": (frozenset({"initial_loss"}),),
+    "units saturated": (frozenset({"saturated_units"}),),
+    "gradients vanish": (frozenset({"vanishing_gradients"}),),
+    "tiny batches": (frozenset({"tiny_batches_with_batch_norm"}),),
+    "too short": (frozenset({"underfitting", "rate_too_low"}),),
+    "too few examples": (frozenset({"overfitting"}),),
+    "too much dropout": (frozenset({"underfitting"}),),
+    "rate never falls": (),
+}
+"""For each fault the rules one of which must be among the findings."""
+
+CONSEQUENCES: Mapping[str, frozenset[str]] = {
+    "rate too high": frozenset({"not_learning", "class_collapse", "exploding_gradients", "initial_loss"}),
+    "rate too low": frozenset({"not_learning", "class_collapse"}),
+    "labels shuffled": frozenset({"class_collapse", "label_noise"}),
+    "all zero": frozenset({"not_learning", "class_collapse", "vanishing_gradients"}),
+    "all frozen": frozenset({"class_collapse"}),
+    "units dead": frozenset({"vanishing_gradients"}),
+    "scores too large": frozenset({"exploding_gradients", "rate_too_high"}),
+    "units saturated": frozenset({"initial_loss", "vanishing_gradients"}),
+    "gradients vanish": frozenset({"not_learning", "class_collapse", "rate_too_low"}),
+    "last relu": frozenset({"class_collapse", "not_learning"}),
+    "softmax twice": frozenset({"class_collapse", "vanishing_gradients"}),
+    "too short": frozenset({"class_collapse", "not_learning"}),
+    "too much dropout": frozenset({"class_collapse"}),
+}
+"""What else a fault brings about, and is right to say."""
+
+MEASURED = frozenset(
+    {
+        "overfitting", "underfitting", "best_epoch_early", "validation_better", "noisy_validation", "oscillation",
+        "plateau", "dead_units", "saturated_units",
+    }
+)  # fmt: skip
+"""Rules whose findings are judged by facts, whatever the fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """Whether a rule's finding would be right, and whether it must be there; None leaves that open."""
+
+    right: bool | None
+    must: bool = False
+
+
+def facts_of(run: StoredRun, fault: str) -> dict[str, Fact]:
+    """What is measured of a run apart from the rules."""
+    metrics = run.record.metrics
+    train, test = metrics.get("train_accuracy") or 0.0, metrics.get("test_accuracy") or 0.0
+    val = np.array([epoch.val_accuracy or 0.0 for epoch in run.history()])
+    loss = np.array([math.nan if one.running_train_loss is None else one.running_train_loss for one in run.history()])
+    diverged = run.record.status == "diverged"
+    chance = 1.0 / len(run.record.classes)
+    facts = {
+        "noisy_validation": _noise(test, run.record.examples["val"]),
+        "best_epoch_early": _fall(val, diverged=diverged),
+        "oscillation": _jumps(val),
+        "plateau": _stillness(loss, train),
+    }
+    if fault in ("test not normalised", "labels shuffled"):  # whose test split says nothing of the model
+        open_ = Fact(right=None)
+        return facts | dict.fromkeys(("overfitting", "underfitting", "validation_better"), open_)
+    gap = train - test
+    facts["overfitting"] = Fact(right=_between(gap, 0.03, 0.05), must=gap > 0.08 and not diverged)
+    learnt = test > chance + 0.05
+    unfit = train < 0.97 and gap < 0.05
+    facts["underfitting"] = Fact(right=unfit, must=learnt and train < 0.9 and gap < 0.0 and not diverged)
+    ahead = test - (metrics.get("running_train_accuracy") or 0.0)
+    facts["validation_better"] = Fact(right=_between(ahead, 0.0, 0.01), must=ahead > 0.04)
+    return facts
+
+
+def _between(value: float, low: float, high: float) -> bool | None:
+    return True if value >= high else False if value < low else None
+
+
+def _noise(accuracy: float, examples: int) -> Fact:
+    half = 1.96 * math.sqrt(max(accuracy * (1 - accuracy), 1e-4) / examples)
+    return Fact(right=_between(half, 0.015, 0.02), must=half > 0.025)
+
+
+def _fall(val: np.ndarray, *, diverged: bool) -> Fact:
+    if len(val) < 5 or diverged:
+        return Fact(right=None if diverged else False)
+    smooth = np.convolve(val, np.ones(3) / 3, mode="valid")
+    fell = float(smooth.max() - smooth[-1])
+    return Fact(right=_between(fell, 0.003, 0.01), must=fell > 0.04 and int(smooth.argmax()) < 0.6 * len(smooth))
+
+
+def _jumps(val: np.ndarray) -> Fact:
+    if len(val) < 6:
+        return Fact(right=False)
+    size = float(np.median(np.abs(np.diff(val[len(val) // 2 :]))))
+    return Fact(right=_between(size, 0.02, 0.03), must=size > 0.08)
+
+
+def _stillness(loss: np.ndarray, train_accuracy: float) -> Fact:
+    last = loss[-max(2, int(0.4 * len(loss))) :]
+    if len(loss) < 8 or not np.isfinite(last).all():
+        return Fact(right=None)
+    share = float((last.max() - last.min()) / max(1e-9, np.nanmax(loss)))
+    still = share < 0.04 and train_accuracy < 0.95
+    return Fact(right=still, must=share < 0.004 and train_accuracy < 0.7)
