@@ -45,6 +45,11 @@ class TorchEngine:
         self._average = build_average(recipe.averaging, model)
 
     @property
+    def kept(self) -> nn.Module:
+        """The module that `scores` asks and whose weights are kept: an average of the trained one, if there is any."""
+        return self._average.model
+
+    @property
     def parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
