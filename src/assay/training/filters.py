@@ -20,10 +20,9 @@ from assay.records import Array
 FILTERS = "filters.png"
 
 MOST_TILES = 64
-_COLUMNS = 16
-_FEW = 8
-"""Channels that are shown of each filter of a layer that sees neither grey nor colour images."""
-_SIDE, _GAP = 28, 2
+_COLUMNS = 8
+"""Of filters; and channels that are shown of each filter of a layer that sees neither grey nor colour images."""
+_SIDE, _GAP = 48, 2
 """Pixels of a tile, at most where the filter itself is no larger, and between tiles."""
 _ZERO = 127.5
 
@@ -63,7 +62,7 @@ def filters_picture(filters_OCHW: Array) -> bytes:
     channels, columns = filters_OCHW.shape[1], _COLUMNS
     scaled_OCHW = _scaled(filters_OCHW)
     if channels not in (1, 3):
-        columns = min(channels, _FEW)
+        columns = min(channels, _COLUMNS)
         scaled_OCHW = scaled_OCHW[:, :columns].reshape(-1, 1, *filters_OCHW.shape[2:])
     tiles_THWC = scaled_OCHW[:MOST_TILES].transpose(0, 2, 3, 1)
     return png(_laid_out(tiles_THWC, min(columns, len(tiles_THWC))))

@@ -21,18 +21,18 @@ def histogram(row: WeightRow, cell: WeightCell, position: int) -> Markup:
         cell: what to draw.
         position: of the arm, for its colour.
     """
-    marks = [element("line", class_="base", x1=0, x2=WIDTH, y1=HEIGHT, y2=HEIGHT)]
+    marks = [element("path", class_="weights", d=_outline(row, cell))]
+    marks.append(element("line", class_="base", x1=0, x2=WIDTH, y1=HEIGHT, y2=HEIGHT))
     if row.low <= 0.0 <= row.high:
         zero = figures(_share(row, 0.0) * WIDTH)
-        marks.append(element("line", class_="grid", x1=zero, x2=zero, y1=0, y2=HEIGHT))
+        marks.append(element("line", class_="zero", x1=zero, x2=zero, y1=HEIGHT, y2=HEIGHT + 4))
     return element(
         "svg",
         *marks,
-        element("path", class_="weights", d=_outline(row, cell)),
         class_=f"histogram {colour_class(position)}",
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        viewBox=f"0 0 {WIDTH} {HEIGHT + 4}",
         width=WIDTH,
-        height=HEIGHT,
+        height=HEIGHT + 4,
         aria_hidden="true",
     )
 
