@@ -24,9 +24,7 @@ def pixels(sheet: Thumbnails) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-@given(
-    count=st.integers(1, 20), height=st.integers(1, 12), width=st.integers(1, 12), columns=st.integers(1, 7)
-)
+@given(count=st.integers(1, 20), height=st.integers(1, 12), width=st.integers(1, 12), columns=st.integers(1, 7))
 def test_small_images_lie_in_their_tiles_unchanged(count: int, height: int, width: int, columns: int) -> None:
     images = noise(count, (1, height, width))
     sheet = thumbnails(images, side=max(height, width), columns=columns)

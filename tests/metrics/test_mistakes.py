@@ -61,9 +61,7 @@ def test_of_decisions_only_wrong_ones_are_shown_and_no_probability() -> None:
     assert {one.probability for one in kept.examples} == {one.confidence for one in kept.examples} == {None}
 
 
-@given(
-    seed=st.integers(0, 1000), examples=st.integers(1, 120), classes=st.integers(2, 7), broken=st.integers(0, 3)
-)
+@given(seed=st.integers(0, 1000), examples=st.integers(1, 120), classes=st.integers(2, 7), broken=st.integers(0, 3))
 def test_what_is_chosen_is_what_it_is_said_to_be(seed: int, examples: int, classes: int, broken: int) -> None:
     given_ = drawn(seed, examples, classes, broken=min(broken, examples))
     chosen = choose_mistakes(given_, probabilistic=True)

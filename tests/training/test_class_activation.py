@@ -133,9 +133,7 @@ def test_hooks_go_also_when_the_model_breaks() -> None:
 # --- as a run keeps it ------------------------------------------------------------------------------------------------
 
 
-def engine_of(
-    model: nn.Module, **sections: Any
-) -> tuple[TorchEngine, Predictions, PreparedData]:
+def engine_of(model: nn.Module, **sections: Any) -> tuple[TorchEngine, Predictions, PreparedData]:
     section = recipe(**sections)
     data = prepare_data(section, CPU)
     engine = build_engine(section, data, CPU, Network(model=model))

@@ -17,7 +17,14 @@ from assay.training.looking import Look, weight_tensors
 from assay.training.run import run_recipe
 
 DIGITS = {"data": {"source": "digits"}, "train": {"epochs": 1, "batch_size": 256}}
-LOOKS = {"mistakes.png", "mistakes.json", "weights.json", "filters.png", "class_activation.png", "class_activation.json"}
+LOOKS = {
+    "mistakes.png",
+    "mistakes.json",
+    "weights.json",
+    "filters.png",
+    "class_activation.png",
+    "class_activation.json",
+}
 
 
 def run(model: dict[str, Any], **sections: Any) -> Run:

@@ -28,6 +28,8 @@ FILTERS = "filters.png"
 MOST_ARMS = 12
 MOST_BYTES = 80_000
 """Of a picture."""
+MOST_ON_THE_PAGE = 2_000_000
+"""Bytes of all pictures together, as the page holds them; arms beyond it are left out."""
 
 T = TypeVar("T")
 
@@ -115,29 +117,35 @@ class Looking:
 
 
 def looking(evidence: Evidence) -> Looking:
-    """Whatever the first runs of the first twelve arms kept, arms in the order declared.
+    """Whatever the first runs of the first arms kept, arms in the order declared.
 
     Raises:
         StoreError: a stored file cannot be read.
     """
     numbered = [(arm, position) for position, arm in enumerate(evidence.arms) if arm.runs]
     damaged: dict[str, list[str]] = {}
-    mistakes, activations, filters = [], [], []
+    mistakes: list[ArmMistakes] = []
+    activations: list[ArmActivation] = []
+    filters: list[ArmFilters] = []
+    looked_at, room = 0, MOST_ON_THE_PAGE
     for arm, position in numbered[:MOST_ARMS]:
         first = _FirstRun(evidence, arm, position, damaged)
-        if wrong := first.mistakes():
-            mistakes.append(wrong)
-        if where := first.activation():
-            activations.append(where)
-        if pattern := first.filters():
-            filters.append(pattern)
+        wrong, where, pattern = first.mistakes(), first.activation(), first.filters()
+        room -= sum(len(one.sheet.picture.uri) for one in (wrong, where) if one is not None)
+        room -= 0 if pattern is None else len(pattern.picture.uri)
+        if room < 0:
+            break
+        looked_at += 1
+        mistakes += [] if wrong is None else [wrong]
+        activations += [] if where is None else [where]
+        filters += [] if pattern is None else [pattern]
     remarks = [
         f"What was kept is damaged, and not shown, of {', '.join(names[:5])}"
         f"{f' and {len(names) - 5} more' if len(names) > 5 else ''}: {file}."
         for file, names in damaged.items()
     ]
-    if len(numbered) > MOST_ARMS and (mistakes or activations or filters):
-        remarks.append(f"Pictures are shown of the first {MOST_ARMS} of {len(numbered)} arms; each run keeps its own.")
+    if looked_at < len(numbered) and (mistakes or activations or filters):
+        remarks.append(f"Pictures are shown of the first {looked_at} of {len(numbered)} arms; each run keeps its own.")
     return Looking(
         mistakes=tuple(mistakes),
         activations=tuple(activations),
