@@ -106,6 +106,15 @@ def test_a_convolution_of_one_place_is_passed_over() -> None:
     assert maps_of(nn.Sequential(nn.Flatten(), nn.Linear(36, 2)), torch.randn(2, 1, 6, 6), torch.tensor([0, 1])) is None
 
 
+def test_a_model_that_looks_at_several_parts_of_an_image_has_no_map() -> None:
+    class Parts(Pooled):
+        def forward(self, x: Tensor) -> Tensor:
+            halves = torch.cat(x.chunk(2, dim=3))
+            return sum(super(Parts, self).forward(halves).chunk(2))
+
+    assert maps_of(Parts(), torch.randn(2, 2, 6, 12), torch.tensor([0, 3])) is None
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_nothing_of_the_model_changes(frozen: bool) -> None:
     model = Pooled().requires_grad_(not frozen)

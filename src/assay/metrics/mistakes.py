@@ -77,14 +77,12 @@ def choose_mistakes(predictions: Predictions, *, probabilistic: bool) -> ChosenM
     classes = predictions.probabilities_NC.shape[1]
     confused_N = wrong_N & (predicted_N >= 0)
     joint_N = labels_N * classes + predicted_N
-    counts = np.bincount(joint_N[confused_N], minlength=1)
+    found, counts = np.unique(joint_N[confused_N], return_counts=True)
     pairs = []
-    for pair in np.argsort(-counts, kind="stable")[:PAIRS]:
-        if not counts[pair]:
-            break
-        label, predicted = divmod(int(pair), classes)
-        among = order[confused_N[order] & (joint_N[order] == pair)][:OF_EACH_PAIR]
-        pairs.append((label, predicted, int(counts[pair]), tuple(among.tolist())))
+    for at in np.argsort(-counts, kind="stable")[:PAIRS]:
+        label, predicted = divmod(int(found[at]), classes)
+        among = order[confused_N[order] & (joint_N[order] == found[at])][:OF_EACH_PAIR]
+        pairs.append((label, predicted, int(counts[at]), tuple(among.tolist())))
     return ChosenMistakes(worst=tuple(worst[:WORST].tolist()), pairs=tuple(pairs))
 
 

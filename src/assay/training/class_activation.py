@@ -64,10 +64,11 @@ def class_activation_files(engine: Engine | None, predictions: Predictions, data
         predictions: of the test split.
         data: of the run.
     """
-    split = data.splits["test"]
-    chosen_B = examples_to_explain(predictions)
+    if not isinstance(engine, TorchEngine):
+        return {}
+    split, chosen_B = data.splits["test"], examples_to_explain(predictions)
     images = raw_images(split, chosen_B)
-    if not isinstance(engine, TorchEngine) or not images:
+    if not images:
         return {}
     shown = shown_examples(predictions, chosen_B, probabilistic=True)
     device = split.labels_N.device
@@ -103,7 +104,8 @@ def class_activation_maps(
         classes_B: int64, whose scores are explained.
 
     Returns:
-        The name of the convolution, and maps (B, H, W), not negative, in float32. None without such a convolution.
+        The name of the convolution, and maps (B, H, W), not negative, in float32. None without such a convolution,
+        and where it is given more or fewer images than the model.
     """
     last: dict[str, Any] = {}
 
@@ -123,7 +125,7 @@ def class_activation_maps(
             return None
         with torch.enable_grad():
             scores_BK = scores(x_BCHW)
-            if not last:
+            if not last or len(last["maps"]) != len(x_BCHW):
                 return None
             (gradient_BCHW,) = torch.autograd.grad(scores_BK.gather(1, classes_B[:, None]).sum(), last["maps"])
     finally:
@@ -162,4 +164,5 @@ def _covered(plain_HWC: NDArray[np.uint8], heat_HW: NDArray[np.float32]) -> NDAr
     stops = np.arange(len(_HEAT))
     colour_HWC = np.stack([np.interp(place_HW, stops, _HEAT[:, channel]) for channel in range(3)], axis=2)
     grey_HW1 = plain_HWC.mean(axis=2, keepdims=True)
-    return np.rint((1 - _COVER) * grey_HW1 + _COVER * colour_HWC).astype(np.uint8)
+    covered_HWC: NDArray[np.uint8] = np.rint((1 - _COVER) * grey_HW1 + _COVER * colour_HWC).astype(np.uint8)
+    return covered_HWC
