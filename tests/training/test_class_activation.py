@@ -110,7 +110,7 @@ def test_a_model_that_looks_at_several_parts_of_an_image_has_no_map() -> None:
     class Parts(Pooled):
         def forward(self, x: Tensor) -> Tensor:
             halves = torch.cat(x.chunk(2, dim=3))
-            return sum(super(Parts, self).forward(halves).chunk(2))
+            return sum(super().forward(halves).chunk(2))
 
     assert maps_of(Parts(), torch.randn(2, 2, 6, 12), torch.tensor([0, 3])) is None
 
