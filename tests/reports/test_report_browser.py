@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from boundary_artefacts import artefact, results_with_boundaries
 from layer_files import layers, results_with_layers, row
+from look_files import results_with_looks
+from PIL import Image
 from synthetic_study import BASE, DROPOUT, Behaviour, dropout_study, make_results
 
 from assay.metrics.catalogue import CATALOGUE
@@ -119,6 +122,7 @@ def test_the_policy_refuses_what_is_injected(opened: Callable[..., Any]) -> None
         lambda: results_with_boundaries(FILM),
         lambda: results_with_boundaries({name: artefact() for name in HOSTILE}, classes=HOSTILE),
         lambda: results_with_layers({name: layers(rows=[row(name=name[:200], kind=name[:200])]) for name in HOSTILE}),
+        lambda: results_with_looks(HOSTILE, classes=HOSTILE, layers=[name[:200] for name in HOSTILE], seeds=1),
     ],
 )
 def test_nothing_overflows_sideways(
@@ -419,3 +423,35 @@ def test_hostile_class_names_are_shown_and_not_run(opened: Callable[..., Any]) -
     assert complaints(page) == []
     shown = page.execute_script("return [...document.querySelectorAll('.legend.classes bdi')].map(e => e.textContent)")
     assert shown == HOSTILE
+
+
+# --- the closer look --------------------------------------------------------------------------------------------------
+
+
+def test_thumbnails_are_parts_of_their_sheet(opened: Callable[..., Any]) -> None:
+    page = opened(results_with_looks(["plain", "other"]))
+    page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+    folds = page.find_elements("css selector", "#looking details")
+    assert [fold.get_attribute("open") for fold in folds] == [None] * 4
+    page.execute_script("for (const fold of arguments[0]) fold.open = true", folds)
+    thumbs = page.find_elements("css selector", "#looking .look:nth-of-type(2) .thumb")[:3]
+    seen = []
+    for thumb in thumbs:
+        page.execute_script("arguments[0].scrollIntoView({block: 'center'})", thumb)
+        with Image.open(io.BytesIO(thumb.screenshot_as_png)) as image:
+            assert image.size == (96, 96)
+            assert len(image.convert("RGB").getcolors(96 * 96) or []) > 100  # noise, and not paper
+            seen.append(image.convert("RGB").tobytes())
+    assert len(set(seen)) == 3
+    assert complaints(page) == []
+
+
+def test_hostile_names_of_classes_and_layers_are_shown_and_not_run(opened: Callable[..., Any]) -> None:
+    page = opened(results_with_looks(HOSTILE, classes=HOSTILE, layers=[name[:200] for name in HOSTILE], seeds=1))
+    page.execute_script("for (const fold of document.querySelectorAll('#looking details')) fold.open = true")
+    assert page.title == "looks"
+    assert complaints(page) == []
+    shown = page.execute_script(
+        "return [...document.querySelectorAll('#looking tbody bdi')].map(bdi => bdi.textContent)"
+    )
+    assert shown == [name[:200] for name in HOSTILE]

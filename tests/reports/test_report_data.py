@@ -128,8 +128,8 @@ def test_a_picture_is_shown_for_each_augmentation_and_admitted_by_the_policy() -
     )
     shifted, erased = page.data.sheets
     assert shifted.arms == ("shifted", "shifted longer")
-    assert (shifted.width, shifted.height) == (31, 21)
-    assert base64.b64decode(shifted.uri.removeprefix("data:image/png;base64,")) == png(31, 21)
+    assert (shifted.picture.width, shifted.picture.height) == (31, 21)
+    assert base64.b64decode(shifted.picture.uri.removeprefix("data:image/png;base64,")) == png(31, 21)
     assert [(setting.key, setting.value) for setting in shifted.settings] == [
         ("crop_padding", "1"),
         ("crop_fill", "zeros"),

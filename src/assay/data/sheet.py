@@ -93,7 +93,7 @@ def contact_sheet(
     Returns:
         The bytes of a PNG file. Equal arguments give equal bytes with one version of Pillow.
     """
-    tiles = [[_tile(image_CHW, cell) for image_CHW in row.images] for row in rows]
+    tiles = [[tile(image_CHW, cell) for image_CHW in row.images] for row in rows]
     font = ImageFont.load_default(size=_TEXT)
     measures = _measured(rows, tiles, font, bool(captions), bool(note), rows_in_a_column, name_width)
     sheet = Image.new("RGB", measures.size, _PAPER)
@@ -110,8 +110,8 @@ def contact_sheet(
         top = _MARGIN + measures.head + place * measures.row_height
         for line, text in enumerate(row.name.splitlines()):
             draw.text((left, top + line * _LINE), _cut(text, font, measures.name_width - _GAP), fill=_INK, font=font)
-        for at, tile in enumerate(row_tiles):
-            sheet.paste(tile, (left + measures.name_width + at * (cell_width + _GAP), top))
+        for at, one in enumerate(row_tiles):
+            sheet.paste(one, (left + measures.name_width + at * (cell_width + _GAP), top))
     if note:
         draw.text(
             (_MARGIN, measures.size[1] - _MARGIN - _LINE),
@@ -126,7 +126,8 @@ def contact_sheet(
     return content.getvalue()
 
 
-def _tile(image_CHW: NDArray[np.uint8], cell: int) -> Image.Image:
+def tile(image_CHW: NDArray[np.uint8], cell: int) -> Image.Image:
+    """An image (C, H, W) whose longer side is at most ``cell`` pixels: shrunk, or enlarged by a whole factor."""
     if len(image_CHW) != 3:
         image_CHW = image_CHW[:1]
     pixels = image_CHW[0] if len(image_CHW) == 1 else image_CHW.transpose(1, 2, 0)
@@ -148,12 +149,12 @@ def _measured(
     rows_in_a_column: int,
     widest_name: int,
 ) -> _Measures:
-    every = [tile for row_tiles in tiles for tile in row_tiles]
+    every = [one for row_tiles in tiles for one in row_tiles]
     lines = [line for row in rows for line in row.name.splitlines()]
     most_lines = max((len(row.name.splitlines()) for row in rows), default=0)
     name_width = min(widest_name, max((int(font.getlength(_plain(line))) + 1 for line in lines), default=0))
     return _Measures(
-        scale_cell=(max(tile.width for tile in every), max(most_lines * _LINE, *(tile.height for tile in every))),
+        scale_cell=(max(one.width for one in every), max(most_lines * _LINE, *(one.height for one in every))),
         images=max(len(row_tiles) for row_tiles in tiles),
         rows=min(len(rows), rows_in_a_column),
         columns=-(-len(rows) // rows_in_a_column),

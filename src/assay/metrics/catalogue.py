@@ -290,6 +290,12 @@ _METRICS = (
         unit="count",
         meaning="epoch after which the weights were as they are kept: by default the last",
     ),
+    Metric(
+        name="near_zero_weights",
+        better="higher",
+        unit="fraction",
+        meaning="share of weights, biases and normalisation aside, closer to zero than 0.001",
+    ),
     Metric(name="parameters", better="lower", unit="count", meaning="number of parameters"),
     Metric(
         name="trainable_parameters", better="lower", unit="count", meaning="number of parameters that are not frozen"

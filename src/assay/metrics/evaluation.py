@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter
 
-from assay.errors import StoreError
+from assay.metrics.kept_json import Count, Share, read_json
 from assay.records import Split
 
 EVALUATION = "evaluation.json"
 """The artefact that a run keeps."""
-
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +76,4 @@ def reports_read(content: bytes) -> Reports:
     Raises:
         StoreError: the file is damaged; the message begins with a verb, for the caller to name the file.
     """
-    try:
-        return _REPORTS.validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise StoreError(f"is damaged{f' at {place}' if place else ''}: {first['msg']}.") from None
+    return read_json(_REPORTS, content)

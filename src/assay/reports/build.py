@@ -15,6 +15,7 @@ from assay.reports.curves import curves
 from assay.reports.data import data_section
 from assay.reports.estimates import estimate
 from assay.reports.evidence import ArmEvidence, Evidence, gather
+from assay.reports.looking import looking
 from assay.reports.networks import networks
 from assay.reports.notes import noted
 from assay.reports.page import (
@@ -92,6 +93,7 @@ def page_of(evidence: Evidence) -> Page:
         classification=classification(evidence),
         confusions=confusions(evidence),
         networks=networks(evidence),
+        looking=looking(evidence),
         data=data_section(evidence),
         common=common,
         varied=varied,

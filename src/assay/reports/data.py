@@ -5,15 +5,14 @@ Of each arm one run is looked at, as all have the same data, and one picture is 
 
 from __future__ import annotations
 
-import base64
 import json
-import struct
 from typing import Any
 
 from assay.recipe.schema import AUGMENTATIONS
 from assay.records import RunRecord
 from assay.reports.evidence import ArmEvidence, Evidence
 from assay.reports.page import AugmentedSheet, ClassCount, DataEntry, DataSection, Setting, SplitSize
+from assay.reports.pictures import picture_of
 from assay.reports.words import value_text
 
 AUGMENTED = "augmented.png"
@@ -23,8 +22,6 @@ MOST_ENTRIES = 12
 MOST_SHEETS = 12
 MOST_CLASSES = 100
 MOST_LINES = 10
-MOST_SHEET_BYTES = 200_000
-"""A page must stay small enough to be sent by mail."""
 
 _HOW = {
     "crop_fill": "crop_padding",
@@ -34,8 +31,6 @@ _HOW = {
 }
 """Keys that say how, and those that switch what they belong to on; those of RandAugment are in the recipe below."""
 
-_PNG = struct.Struct(">8sI4sII")
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SPLITS = ("train", "val", "test")
 
 
@@ -113,17 +108,15 @@ def _sheets(evidence: Evidence, arms: list[ArmEvidence]) -> tuple[tuple[Augmente
             continue
         run = of[0].runs[0]
         content = evidence.results.runs[of[0].name][run.seed].artefact(AUGMENTED)
-        size = None if content is None else _png_size(content)
-        if content is None or size is None:
+        picture = None if content is None else picture_of(content)
+        if picture is None:
             continue
         sheets.append(
             AugmentedSheet(
                 arms=tuple(arm.name for arm in of),
                 settings=settings,
                 seed=run.seed,
-                uri="data:image/png;base64," + base64.b64encode(content).decode(),
-                width=size[0],
-                height=size[1],
+                picture=picture,
             )
         )
     return tuple(sheets), left_out
@@ -138,14 +131,6 @@ def _switched_on(record: RunRecord) -> tuple[Setting, ...]:
         for name, value in augment.items()
         if name in used or (name in _HOW and _HOW[name] in used)
     )
-
-
-def _png_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG small enough to show, by its first chunk; None for anything else."""
-    if not _PNG.size <= len(content) <= MOST_SHEET_BYTES:
-        return None
-    signature, _, kind, width, height = _PNG.unpack_from(content)
-    return (width, height) if signature == _SIGNATURE and kind == b"IHDR" and width and height else None
 
 
 def _name_of(record: RunRecord) -> str:

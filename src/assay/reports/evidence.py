@@ -56,12 +56,31 @@ class ConfusionCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrongCounts:
+    """In how many runs of an arm each test example is classified wrongly; not-a-number counts as wrong.
+
+    ``positions_N`` are those in the data source, the same in every run.
+    """
+
+    positions_N: NDArray[np.int64]
+    wrong_N: NDArray[np.int64]
+    seeds: int
+
+    def of(self, position: int) -> int | None:
+        """Of the example at a position; None for one that is not in the test split."""
+        found = np.flatnonzero(self.positions_N == position)
+        return int(self.wrong_N[found[0]]) if found.size else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArmEvidence:
     """The runs of one arm by ascending seed."""
 
     name: str
     runs: tuple[RunEvidence, ...]
     confusion: ConfusionCounts | None
+    wrong: WrongCounts | None
+    """None where its runs do not have the same test examples."""
 
     def values(self, metric: Metric) -> list[float | None]:
         """The metric of each run."""
@@ -102,7 +121,12 @@ def _gather_arm(name: str, runs: Mapping[int, StoredRun]) -> ArmEvidence:
         )
         predictions.append(run.predictions())
     classes = len(gathered[0].record.classes) if gathered else 0
-    return ArmEvidence(name=name, runs=tuple(gathered), confusion=_confusion(predictions, classes))
+    return ArmEvidence(
+        name=name,
+        runs=tuple(gathered),
+        confusion=_confusion(predictions, classes),
+        wrong=_wrong([by_split.get("test") for by_split in predictions]),
+    )
 
 
 def _history(epochs: tuple[EpochRecord, ...]) -> NDArray[np.float64]:
@@ -128,3 +152,14 @@ def _confusion(predictions: list[Mapping[str, Predictions]], classes: int) -> Co
     return ConfusionCounts(
         split=split, counts_CC=counts_CP[:, :classes], unclassified_C=counts_CP[:, classes], seeds=len(predictions)
     )
+
+
+def _wrong(predictions: list[Predictions | None]) -> WrongCounts | None:
+    known = [of_run for of_run in predictions if of_run is not None]
+    if not known or len(known) < len(predictions):
+        return None
+    positions_N = known[0].indices_N
+    if not all(np.array_equal(of_run.indices_N, positions_N) for of_run in known):
+        return None
+    wrong_N = np.sum([~of_run.correct_N() for of_run in known], axis=0)
+    return WrongCounts(positions_N=positions_N, wrong_N=wrong_N, seeds=len(known))

@@ -13,7 +13,9 @@ from assay.metrics.catalogue import Metric
 from assay.records import FailureKind, Split, Status
 from assay.reports.classification import Classification
 from assay.reports.estimates import Estimate
+from assay.reports.looking import Looking
 from assay.reports.networks import Networks
+from assay.reports.pictures import Picture
 from assay.studies.claims import ClaimKind, Verdict
 
 
@@ -282,10 +284,7 @@ class AugmentedSheet:
     settings: tuple[Setting, ...]
     """What is switched on, and how."""
     seed: int
-    uri: str
-    """``data:image/png;base64,…``"""
-    width: int
-    height: int
+    picture: Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,6 +365,7 @@ class Page:
     classification: Classification
     confusions: Confusions
     networks: Networks
+    looking: Looking
     data: DataSection
     common: tuple[Setting, ...]
     """Recipe settings that all arms share."""

@@ -34,6 +34,7 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x202
 def render(page: Page) -> str:
     """The page as HTML text, without any reference to another file."""
     style, script = _style(), _asset("page.js")
+    pictured = bool(page.data.sheets) or page.looking.pictured
     return (
         _environment()
         .get_template("page.html.j2")
@@ -43,7 +44,7 @@ def render(page: Page) -> str:
             script=Markup(script),
             policy=(
                 f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-                f"{'img-src data:; ' if page.data.sheets else ''}base-uri 'none'; form-action 'none'"
+                f"{'img-src data:; ' if pictured else ''}base-uri 'none'; form-action 'none'"
             ),
         )
     )

@@ -21,11 +21,13 @@ from assay.training.artefacts import artefacts
 from assay.training.checkpoint import CannotRestoreError, Checkpoints
 from assay.training.classical import fit_at_once
 from assay.training.engines.choose import build_engine
+from assay.training.engines.engine import Engine
 from assay.training.environment import environment
 from assay.training.evaluate import Evaluation
 from assay.training.fit import Trained, fit_in_epochs
 from assay.training.isolation import isolated, torch_device
 from assay.training.layer_table import layer_table
+from assay.training.looking import closer_look
 from assay.training.network import Network, build_network
 from assay.training.prepare import PreparedData, prepare_data
 from assay.training.state import State
@@ -103,12 +105,20 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         checkpoints.follow("surroundings", surroundings)
         checkpoints.follow("clock", clock)
         data = prepare_data(recipe, where)
-        trained, network = _trained(recipe, data, where, checkpoints, telling)
+        trained, network, engine = _trained(recipe, data, where, checkpoints, telling)
+        predictions = {name: _predictions(trained.evaluations[name], data, name) for name in _KEPT}
         pictures = artefacts(recipe, data)
         table = {} if network is None else layer_table(recipe, network.model, data.input_shape)
-    predictions = {name: _predictions(trained.evaluations[name], data, name) for name in _KEPT}
+        look = closer_look(
+            data,
+            predictions["test"],
+            trained.weights,
+            model=None if network is None else network.model,
+            engine=engine,
+            probabilistic=_probabilistic(recipe),
+        )
     reports = {name: _report(recipe, of) for name, of in predictions.items()}
-    figures = {**_metrics(trained), **_figures(reports)}
+    figures = {**_metrics(trained), **_figures(reports), "near_zero_weights": look.near_zero_weights}
     notes = (network.notes if network else ()) + trained.notes + _notes(recipe, data, surroundings.warnings)
     record = RunRecord(
         fingerprint=fingerprint,
@@ -135,20 +145,20 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         last_weights=trained.last_weights or {},
         preprocessing=data.preprocessing.facts,
         preprocessing_arrays=data.preprocessing.arrays,
-        artefacts={**pictures, **table, **trained.artefacts, EVALUATION: reports_written(reports)},
+        artefacts={**pictures, **table, **look.files, **trained.artefacts, EVALUATION: reports_written(reports)},
         log=_log(record, trained.history, checkpoints.continued),
     )
 
 
 def _trained(
     recipe: Recipe, data: PreparedData, device: torch.device, checkpoints: Checkpoints, telling: Telling
-) -> tuple[Trained, Network | None]:
-    """What training came to, with the network it trained if it was one."""
+) -> tuple[Trained, Network | None, Engine | None]:
+    """What training came to, with the network it trained and what trained it, if it was one."""
     if isinstance(recipe.model, FittedAtOnce):
-        return fit_at_once(recipe, data), None
+        return fit_at_once(recipe, data), None, None
     network = build_network(recipe, data)
     engine = build_engine(recipe, data, device, network)
-    return fit_in_epochs(recipe, engine, data, checkpoints, telling), network
+    return fit_in_epochs(recipe, engine, data, checkpoints, telling), network, engine
 
 
 def _deciding(recipe: Recipe, fingerprint: str, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -193,7 +203,11 @@ def _metrics(trained: Trained) -> dict[str, float | None]:
 
 
 def _report(recipe: Recipe, predictions: Predictions) -> ClassificationReport:
-    return classification_report(predictions, probabilistic=not isinstance(recipe.model, SvmModel))
+    return classification_report(predictions, probabilistic=_probabilistic(recipe))
+
+
+def _probabilistic(recipe: Recipe) -> bool:
+    return not isinstance(recipe.model, SvmModel)
 
 
 def _figures(reports: Mapping[Split, ClassificationReport]) -> dict[str, float | None]:

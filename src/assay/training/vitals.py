@@ -140,7 +140,7 @@ class Watch:
         # Spread over the split, whose examples may be in the order of their classes.
         x_B = self._examples.inputs(np.linspace(0, count - 1, wanted).astype(np.int64))
         with _generators_kept(x_B.device):
-            layers = activity_of(engine.evaluated, lambda: engine.scores(x_B))
+            layers = activity_of(engine.kept, lambda: engine.scores(x_B))
         return ActivitySample(epoch=epoch, examples=wanted, layers=layers[:_MOST_LAYERS])
 
 

@@ -9,8 +9,10 @@ from assay.reports.charts.boundary import boundary, class_key
 from assay.reports.charts.curves import curve_chart
 from assay.reports.charts.distribution import distribution_axis, distribution_row
 from assay.reports.charts.forest import forest
+from assay.reports.charts.histogram import histogram
 from assay.reports.charts.matrix import matrix
 from assay.reports.charts.reliability import reliability
+from assay.reports.charts.thumbnails import sheet, thumbnail
 
 __all__ = [
     "bar",
@@ -20,6 +22,9 @@ __all__ = [
     "distribution_axis",
     "distribution_row",
     "forest",
+    "histogram",
     "matrix",
     "reliability",
+    "sheet",
+    "thumbnail",
 ]

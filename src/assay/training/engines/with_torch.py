@@ -45,8 +45,8 @@ class TorchEngine:
         self._average = build_average(recipe.averaging, model)
 
     @property
-    def evaluated(self) -> nn.Module:
-        """The model behind `scores`: the trained one, or an average of it."""
+    def kept(self) -> nn.Module:
+        """The module that `scores` asks and whose weights are kept: an average of the trained one, if there is any."""
         return self._average.model
 
     @property
