@@ -8,9 +8,7 @@ on a small share of the training examples, before the first step, after epochs 1
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +22,7 @@ from assay.records import StepRecord
 from assay.training.activations import activity_of
 from assay.training.engines.engine import Engine
 from assay.training.engines.with_torch import TorchEngine
+from assay.training.isolation import generators_untouched
 from assay.training.penalties import penalised_weights
 from assay.training.state import State
 
@@ -139,7 +138,7 @@ class Watch:
         wanted = min(count, most if last else max(least, min(most, round(_SHARE_OF_EXAMPLES * count))))
         # Spread over the split, whose examples may be in the order of their classes.
         x_B = self._examples.inputs(np.linspace(0, count - 1, wanted).astype(np.int64))
-        with _generators_kept(x_B.device):
+        with generators_untouched(x_B.device):
             layers = activity_of(engine.kept, lambda: engine.scores(x_B))
         return ActivitySample(epoch=epoch, examples=wanted, layers=layers[:_MOST_LAYERS])
 
@@ -171,13 +170,3 @@ def _size(tensor: Tensor) -> float | None:
 def _finite(value: float) -> float | None:
     """To six digits, which is more than a diagnosis needs and less than half of what JSON would write."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-@contextmanager
-def _generators_kept(device: torch.device) -> Iterator[None]:
-    """Whatever a user's layers draw from the global generators within this, they would draw again after it."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
