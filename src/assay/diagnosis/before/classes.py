@@ -1,0 +1,165 @@
+"""Labels before training: classes that are missing or rare, and whether the images say anything of them.
+
+Shape key: N examples, M of them to be classified, F features, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from assay.data.batches import SplitData
+from assay.data.source import Examples
+from assay.diagnosis.before.bench import sampled
+from assay.diagnosis.finding import Chart, Finding, Series
+from assay.training.prepare import PreparedData
+
+MOST_IMBALANCE = 10.0
+"""Largest class over smallest (deepchecks and SageMaker Debugger warn at it, too)."""
+PROBE_TRAIN, PROBE_VALIDATION = 4_000, 2_000
+"""Examples that the probe learns from and is tried on: a second's work."""
+PROBE_SIDE = 8
+"""Pixels to which its images are shrunk."""
+NOTHING_LEARNED = 1.25
+"""Times chance below which the probes' accuracy must surely be for the labels to count as random."""
+DEVIATIONS = 3.1
+"""One-sided: a chance of a thousandth, for each of two probes."""
+
+
+def missing_classes(examples: Examples) -> list[Finding]:
+    """Classes that official splits leave without a training example. Training refuses such data, so nothing else can be
+    examined."""
+    labels_N = np.asarray(examples.labels_N, dtype=np.int64)
+    held_out = [at for at in (examples.test_indices, examples.val_indices) if at is not None]
+    if not held_out:
+        return []
+    rest_N = np.setdiff1d(np.arange(len(labels_N)), np.concatenate(held_out))
+    count_K = np.bincount(labels_N[rest_N], minlength=len(examples.classes))
+    held_K = np.bincount(labels_N, minlength=len(examples.classes)) - count_K
+    missing = np.flatnonzero((count_K == 0) & (held_K > 0))
+    if not missing.size:
+        return []
+    named = ", ".join(f"{examples.classes[label]!r} (0 of {held_K[label]:,})" for label in missing[:5])
+    return [
+        Finding(
+            rule="class_missing",
+            severity="severe",
+            title="A class is missing in training" if missing.size == 1 else "Classes are missing in training",
+            seen=f"{missing.size} of {len(count_K)} classes have no training example, though validation or test have "
+            f"some: {named}{', …' if missing.size > 5 else ''}.",
+            why="What was never shown cannot be told from the rest: all its examples are classified wrongly, and "
+            "assay run refuses the data.",
+            cause="The official splits were made by class or by folder, or a filter took the class out of one of them.",
+            cure="Split anew so that every class is in every part, or leave the class out of all of them.",
+            chart=_counts_chart(count_K),
+        )
+    ]
+
+
+def imbalance(data: PreparedData) -> list[Finding]:
+    """Training classes of very different sizes."""
+    count_K = np.array(data.facts["counts"]["train"])
+    ratio = float(count_K.max() / count_K.min())
+    if ratio < MOST_IMBALANCE:
+        return []
+    largest, smallest = int(count_K.argmax()), int(count_K.argmin())
+    return [
+        Finding(
+            rule="class_imbalance",
+            severity="warning",
+            title="Some classes have few examples",
+            seen=f"Training has {count_K[largest]:,} examples of {data.classes[largest]!r} and {count_K[smallest]:,} "
+            "of "
+            f"{data.classes[smallest]!r}, {ratio:.0f} times fewer. Always answering {data.classes[largest]!r} would be "
+            f"right in {count_K.max() / count_K.sum():.1%} of cases.",
+            why="Rare classes hardly weigh in the loss, and accuracy hides that they are missed.",
+            cause="The examples were collected as they came.",
+            cure="Judge by balanced accuracy instead of accuracy (metric: balanced_accuracy), and collect more "
+            "examples of the rare classes.",
+            chart=_counts_chart(count_K),
+        )
+    ]
+
+
+def _counts_chart(count_K: NDArray[np.int64]) -> Chart:
+    x = tuple(float(label) for label in range(len(count_K)))
+    return Chart(x="class", y="training examples", series=(Series(name="train", x=x, y=tuple(map(float, count_K))),))
+
+
+# --- do the images say anything of the labels? ------------------------------------------------------------------------
+
+
+def labels_at_random(data: PreparedData, seed: int) -> list[Finding]:
+    """Whether two simple classifiers, on shrunk images, do no better than chance on the validation split.
+
+    Nearest neighbours find what is alike, a ridge regression what is spread over the whole image; on CIFAR-10 they
+    reach about 30 %. What both miss may still be there: so only an accuracy that surely is near chance counts.
+    """
+    train_NF, labels_N = _features(data, "train", PROBE_TRAIN, seed)
+    val_MF, labels_M = _features(data, "val", PROBE_VALIDATION, seed)
+    mean_F, deviation_F = train_NF.mean(axis=0), train_NF.std(axis=0)
+    deviation_F[deviation_F == 0] = 1.0
+    train_NF, val_MF = (train_NF - mean_F) / deviation_F, (val_MF - mean_F) / deviation_F
+    classes = len(data.classes)
+    answers = {
+        "the nearest neighbour": _nearest(train_NF, labels_N, val_MF),
+        "a linear model": _linear(train_NF, labels_N, val_MF, classes),
+    }
+    right = {name: float((found_M == labels_M).mean()) for name, found_M in answers.items()}
+    share_K = np.bincount(labels_M, minlength=classes) / len(labels_M)
+    for name, found_M in answers.items():
+        chance = float((np.bincount(found_M, minlength=classes) / len(found_M)) @ share_K)
+        deviation = math.sqrt(chance * (1.0 - chance) / len(labels_M))
+        if right[name] + DEVIATIONS * deviation > NOTHING_LEARNED * chance or chance > 0.8:
+            return []
+    said = " and ".join(f"{name} is right in {share:.1%}" for name, share in right.items())
+    return [
+        Finding(
+            rule="labels_at_random",
+            severity="severe",
+            title="The labels seem to have nothing to do with the images",
+            seen=f"Of {len(labels_M):,} validation examples, shrunk to {train_NF.shape[1]} values, {said}; "
+            f"{float(share_K @ share_K):.1%} is chance.",
+            why="If labels are random, a network can only learn them by heart, and validation stays at chance.",
+            cause="Images and labels are out of step: one of them was shuffled, sorted or filtered without the other. "
+            "Or what tells the classes apart is too small to survive shrinking, and all is well.",
+            cure="Look at some images with their labels: assay data show.",
+        )
+    ]
+
+
+def _features(data: PreparedData, split: str, most: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Some examples of a split, images shrunk, in rows; and their labels."""
+    part: SplitData = data.splits[split]  # type: ignore[index]  # only names of splits are asked for
+    chosen_N = sampled(len(part), most, seed, split)
+    rows = []
+    for start in range(0, len(chosen_N), 256):
+        raw_B = part.raw(chosen_N[start : start + 256]).float()
+        if raw_B.ndim == 4:
+            size = (min(PROBE_SIDE, raw_B.shape[2]), min(PROBE_SIDE, raw_B.shape[3]))
+            raw_B = functional.adaptive_avg_pool2d(raw_B, size)
+        rows.append(raw_B.flatten(1).cpu())
+    return torch.cat(rows).double().numpy(), part.labels_of(chosen_N).cpu().numpy()
+
+
+def _nearest(
+    train_NF: NDArray[np.float64], labels_N: NDArray[np.int64], x_MF: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    distance_MN = np.square(train_NF).sum(axis=1) - 2.0 * x_MF @ train_NF.T
+    found_M: NDArray[np.int64] = labels_N[distance_MN.argmin(axis=1)]
+    return found_M
+
+
+def _linear(
+    train_NF: NDArray[np.float64], labels_N: NDArray[np.int64], x_MF: NDArray[np.float64], classes: int
+) -> NDArray[np.int64]:
+    """Ridge regression on one-hot labels, with a tenth of the examples' number as penalty."""
+    target_NK = np.eye(classes)[labels_N] - np.bincount(labels_N, minlength=classes) / len(labels_N)
+    gram_FF = train_NF.T @ train_NF + 0.1 * len(train_NF) * np.eye(train_NF.shape[1])
+    scores_MK = x_MF @ np.linalg.solve(gram_FF, train_NF.T @ target_NK)
+    found_M: NDArray[np.int64] = scores_MK.argmax(axis=1)
+    return found_M
