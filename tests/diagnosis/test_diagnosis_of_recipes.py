@@ -108,18 +108,16 @@ SOUND = {
     "adamw, deeper, dropout": recipe(
         model={"name": "mlp", "widths": [128, 128], "dropout": 0.5}, optimizer={"name": "adamw", "weight_decay": 0.1}
     ),
-    "rmsprop, tanh": recipe(
-        model={"name": "mlp", "widths": [64], "activation": "tanh"}, optimizer={"name": "rmsprop"}
-    ),
+    "rmsprop, tanh": recipe(model={"name": "mlp", "widths": [64], "activation": "tanh"}, optimizer={"name": "rmsprop"}),
     "muon": recipe(model={"name": "mlp", "widths": [64, 64, 64]}, optimizer={"name": "muon"}),
     "sigmoid": recipe(model={"name": "mlp", "widths": [64], "activation": "sigmoid"}, optimizer={**SGD, "lr": 0.5}),
-    "batch norm, kaiming": recipe(
-        model={"name": "mlp", "widths": [64, 64], "norm": "batch"}, init={"name": "kaiming"}
-    ),
+    "batch norm, kaiming": recipe(model={"name": "mlp", "widths": [64, 64], "norm": "batch"}, init={"name": "kaiming"}),
     "label smoothing, one cycle": recipe(loss={"label_smoothing": 0.2}, schedule={"name": "one_cycle"}),
     "squared error": recipe(loss={"name": "squared_error"}),
-    "lenet5, augmented, mixup": recipe(
-        model={"name": "simplenet"}, augment={"crop_padding": 1, "mixup": 0.2}, optimizer=ADAM
+    "convolutions, augmented, mixup": recipe(
+        model={"name": "open_ended_cnn", "channels": [16, 16], "widths": [32]},
+        augment={"crop_padding": 1, "mixup": 0.2},
+        optimizer=ADAM,
     ),
     "bfloat16": recipe(train={"precision": "bfloat16"}),
     "by hand": recipe(train={"engine": "numpy"}),
@@ -185,5 +183,5 @@ def test_of_a_model_fitted_at_once_only_data_are_examined():
 def test_a_cure_makes_a_study_whose_changed_arm_is_sound(name):
     planted, rule = PLANTED[name]
     finding = next(finding for finding in examine(planted) if finding.rule == rule)
-    study = Study.model_validate({"name": "cure", **parse(study_of_cure(finding, planted), "cure").data})
+    study = Study.model_validate({"name": "cure", **parse(study_of_cure(finding, planted), "cure")[0]})
     assert not severe(examine(study.arm("changed").recipe))

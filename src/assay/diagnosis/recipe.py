@@ -130,10 +130,9 @@ def _of_training(bench: Bench) -> Generator[Step, None, list[Finding]]:
     findings = memorise_one_batch(bench, found)
     train, section = bench.data.splits["train"], bench.recipe.train
     steps = section.epochs * len(batch_bounds(len(train), section.batch_size))
-    findings += [*unreached(found.own), *fading(bench, found.own), *update_ratio(bench, found.own, steps)]
-    if found.learned:
-        findings += learning_rate(bench, (yield from trying_rates(bench)))
-    return findings
+    findings += [*unreached(found.own), *fading(bench, found.own)]
+    of_rate = learning_rate(bench, (yield from trying_rates(bench))) if found.learned else []
+    return findings + (of_rate or update_ratio(bench, found.own, steps))  # which would say the same with less evidence
 
 
 def _by_torch(recipe: Recipe) -> Recipe:

@@ -89,7 +89,9 @@ def fading(bench: Bench, attempt: Attempt) -> list[Finding]:
 
 def update_ratio(bench: Bench, attempt: Attempt, total_steps: int) -> list[Finding]:
     """How much of a weight tensor a step changes: the median over the first steps, then over tensors."""
-    ratios = [median(steps) for steps in attempt.updates.values() if steps and math.isfinite(sum(steps))]
+    drawn = [name for name, norm in attempt.weight_norms.items() if norm > 0.0]
+    ratios = [median(attempt.updates[name]) for name in drawn if attempt.updates.get(name)]
+    ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
     if not ratios:
         return []
     ratio, section = median(ratios), bench.recipe.optimizer

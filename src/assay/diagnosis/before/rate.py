@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 
+import numpy as np
+
 from assay.data.batches import batch_bounds, training_batches
 from assay.data.survey import Step
 from assay.diagnosis.before.bench import Bench
@@ -32,11 +34,9 @@ SMALLEST_BATCH = 16
 LOWEST, HIGHEST = 1e-6, 10.0
 TOO_HIGH = 10.0
 """Times the suggestion, which is a tenth of the rate at the lowest loss: beyond that the sweep's loss rose."""
-FAR_TOO_HIGH = 1000.0
-"""At a hundred times the rate of the lowest loss no steps are needed to tell."""
+LITTLE = 0.5
+"""Of what the loss fell in the sweep, of which few steps are at a good rate: as many at one good rate do better."""
 TOO_LOW, FAR_TOO_LOW = 1 / 100, 1 / 300
-NOT_FALLEN = 0.98
-"""Of the first loss, by the last tenth of the steps at the rate itself, for it to count as not learning."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,24 +104,25 @@ def learning_rate(bench: Bench, found: RateEvidence) -> list[Finding]:
     if suggestion is None:
         return []
     rate = scaled_rate(bench.recipe.optimizer, bench.recipe.train.batch_size)
-    times = rate / suggestion
-    if times > TOO_HIGH * found.slack:
-        far = times > FAR_TOO_HIGH * found.slack
-        if far or not _falls(found.own):
-            return [_too_high(bench, found, rate, suggestion)]
+    times, gained = rate / suggestion, _gained(found)
+    if math.isnan(gained) or (times > TOO_HIGH * found.slack and gained < 1.0):
+        grave = math.isnan(gained) or gained < LITTLE
+        return [_too_high(bench, found, rate, suggestion, "severe" if grave else "warning")]
     if times < TOO_LOW:
         return [_too_low(bench, found, rate, suggestion, "severe" if times < FAR_TOO_LOW else "warning")]
     return []
 
 
-def _falls(losses: tuple[float, ...]) -> bool:
-    """Whether the mean of the last tenth is below that of the first two steps."""
-    if not all(map(math.isfinite, losses)) or len(losses) < 10:
-        return False
-    return fmean(losses[-max(3, len(losses) // 10) :]) < NOT_FALLEN * fmean(losses[:2])
+def _gained(found: RateEvidence) -> float:
+    """How far the loss fell at the recipe's own rate, as a share of how far it fell in the sweep; not-a-number if it
+    was not finite in the end."""
+    own, lowest = found.own, float(np.nanmin(found.sweep.mean_T))
+    if not all(map(math.isfinite, own)):
+        return math.nan
+    return (own[0] - fmean(own[-max(3, len(own) // 10) :])) / max(own[0] - lowest, 1e-12)
 
 
-def _too_high(bench: Bench, found: RateEvidence, rate: float, suggestion: float) -> Finding:
+def _too_high(bench: Bench, found: RateEvidence, rate: float, suggestion: float, severity: Severity) -> Finding:
     own = found.own
     how = (
         f"went from {own[0]:.3g} to {own[-1]:.3g} in {len(own)} steps"
@@ -130,8 +131,8 @@ def _too_high(bench: Bench, found: RateEvidence, rate: float, suggestion: float)
     )
     return Finding(
         rule="learning_rate",
-        severity="severe",
-        title="The learning rate is far too high",
+        severity=severity,
+        title="The learning rate is far too high" if severity == "severe" else "The learning rate is high",
         seen=f"At the recipe's rate of {rate:.2g} the loss {how}. In a sweep it was lowest at "
         f"{10 * suggestion:.2g}, so that {suggestion:.2g} is suggested: {rate / suggestion:,.0f} times less.",
         why="Steps so long overshoot: the loss explodes, or units die and the network answers the same to everything.",
