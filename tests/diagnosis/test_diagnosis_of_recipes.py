@@ -42,7 +42,7 @@ PLANTED = {
     "everything frozen by the class": (own_model("AllFrozen"), "frozen_everything"),
     "everything frozen by the recipe": (recipe(freeze={"layers": ["*"]}), "frozen_everything"),
     "rate times 100, sgd": (recipe(optimizer={**SGD, "lr": 5.0}), "learning_rate"),
-    "rate times 100, adam": (recipe(optimizer={**ADAM, "lr": 0.3}), "learning_rate"),
+    "rate times 100, adam": (recipe(optimizer={**ADAM, "lr": 1.0}), "learning_rate"),
     "rate over 1000, sgd": (recipe(optimizer={**SGD, "lr": 5e-5}), "learning_rate"),
     "rate over 1000, adam": (recipe(optimizer={**ADAM, "lr": 1e-6}), "learning_rate"),
     "last layer ReLU": (own_model("LastRelu"), "last_relu"),
