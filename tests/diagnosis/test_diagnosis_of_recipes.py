@@ -60,6 +60,7 @@ PLANTED = {
     "input not used": (own_model("IgnoresImages"), "constant_scores"),
     "units dead": (own_model("DeadUnits"), "dead_units"),
     "units saturated": (own_model("SaturatedUnits"), "saturated_units"),
+    "raises in training": (own_model("BreaksInTraining"), "network_breaks"),
     "loss not a number": (own_model("NoNumbers"), "initial_loss"),
 }
 

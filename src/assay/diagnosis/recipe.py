@@ -22,6 +22,7 @@ from assay.diagnosis.before.rate import learning_rate, trying_rates
 from assay.diagnosis.before.scores import batch_leak, constant_scores, initial_loss, squashed_scores, untrained
 from assay.diagnosis.before.weights import equal_units, nothing_to_train
 from assay.diagnosis.finding import Finding, worst_first
+from assay.errors import AssayError
 from assay.recipe.hardware import settled
 from assay.recipe.schema import FittedAtOnce, NoAveraging, Recipe
 from assay.training.isolation import isolated, torch_device
@@ -39,6 +40,7 @@ OF_DATA = {
     "labels_at_random": "images say something of their labels",
 }
 OF_THE_NETWORK = {
+    "network_breaks": "the network runs",
     "initial_loss": "the untrained loss is that of knowing nothing",
     "softmax_twice": "the network ends in no softmax",
     "squashed_scores": "nor in a sigmoid or tanh",
@@ -109,8 +111,26 @@ def examining(recipe: Recipe, device: str = "cpu") -> Generator[Step, None, tupl
         findings += yield from looking_for_copies(examples, data, recipe.seed)
         finite = all(scale.finite for scale in found.values())
         if not isinstance(recipe.model, FittedAtOnce) and finite:
-            findings += yield from _of_the_network(lay_out(recipe, data, where))
+            bench = lay_out(recipe, data, where)
+            try:
+                findings += yield from _of_the_network(bench)
+            except AssayError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a network may raise whatever it likes
+                findings.append(_broken(error))
     return worst_first(findings)
+
+
+def _broken(error: Exception) -> Finding:
+    return Finding(
+        rule="network_breaks",
+        severity="severe",
+        title="The network breaks",
+        seen=f"With training examples it raised {type(error).__name__}: {str(error).partition(chr(10))[0][:300]}.",
+        why="Training would end with the same error; nothing more of the network could be examined.",
+        cause="Its code, which works for a batch of zeros in evaluation mode.",
+        cure="Run it in training mode on a batch of the data, in a debugger.",
+    )
 
 
 def _of_the_network(bench: Bench) -> Generator[Step, None, list[Finding]]:

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.diagnosis.before.bench import Bench
+from assay.diagnosis.before.scores import examples_to_measure
 from assay.diagnosis.finding import Chart, Finding, Series, Severity
 from assay.recipe.schema import DefaultInit
 
-EXAMPLES = 256
 DEAD, ALL_DEAD = 0.5, 0.95
 """Share of a layer's units that are 0 for every example (SageMaker Debugger: half)."""
 SATURATED, ALL_SATURATED = 0.5, 0.95
@@ -96,7 +96,7 @@ def _measured(layer: str, kind: str, result: Tensor) -> Activation:
 
 def traced(bench: Bench) -> tuple[Activation, ...]:
     """Every activation of the untrained network on some training examples, in training mode without dropout."""
-    x_B, _ = bench.few(max(32, min(EXAMPLES, bench.affordable(1.0, trained=False))))
+    x_B, _ = bench.few(examples_to_measure(bench))
     model, arithmetic, tracer = bench.fresh(), bench.arithmetic(), ActivationTracer()
     with torch.no_grad(), tracer.naming(model), tracer:
         arithmetic.scores(model, x_B)
@@ -123,8 +123,7 @@ def _dead(bench: Bench, relus: list[Activation]) -> Finding:
         severity=severity,
         title="Most units of a layer never fire",
         seen=f"Before training, {worst.idle:.0%} of the {worst.units} units of {worst.layer} are 0 for every one of "
-        "some "
-        f"{EXAMPLES} training examples; so are more than half in {_above(relus, DEAD)}.",
+        f"{examples_to_measure(bench)} training examples; so are more than half in {_above(relus, DEAD)}.",
         why="No gradient passes a ReLU that never fires, so such units learn nothing.",
         cause="Biases that are far below 0, weights far too large or too small, or inputs off scale.",
         cure="Draw the weights at the scale made for ReLU: init kaiming.",

@@ -73,12 +73,11 @@ def imbalance(data: PreparedData) -> list[Finding]:
             severity="warning",
             title="Some classes have few examples",
             seen=f"Training has {count_K[largest]:,} examples of {data.classes[largest]!r} and {count_K[smallest]:,} "
-            "of "
-            f"{data.classes[smallest]!r}, {ratio:.0f} times fewer. Always answering {data.classes[largest]!r} would be "
-            f"right in {count_K.max() / count_K.sum():.1%} of cases.",
+            f"of {data.classes[smallest]!r}, {ratio:.0f} times fewer. Always answering {data.classes[largest]!r} "
+            f"would be right in {count_K.max() / count_K.sum():.1%} of cases.",
             why="Rare classes hardly weigh in the loss, and accuracy hides that they are missed.",
             cause="The examples were collected as they came.",
-            cure="Judge by balanced accuracy instead of accuracy (metric: balanced_accuracy), and collect more "
+            cure="Judge by balanced accuracy instead of accuracy (metric: test_balanced_accuracy), and collect more "
             "examples of the rare classes.",
             chart=_counts_chart(count_K),
         )
@@ -120,8 +119,7 @@ def labels_at_random(data: PreparedData, seed: int) -> list[Finding]:
             severity="severe",
             title="The labels seem to have nothing to do with the images",
             seen=f"Of {len(labels_N):,} training examples, as {x_NF.shape[1]} values each, {said}, judged by the "
-            "others; "
-            f"{float(share_K @ share_K):.1%} is chance.",
+            f"others; {float(share_K @ share_K):.1%} is chance.",
             why="If labels are random, a network can only learn them by heart, and validation stays at chance.",
             cause="Images and labels are out of step: one of them was shuffled, sorted or filtered without the other. "
             "Or what tells the classes apart is too small to survive shrinking, and all is well.",
@@ -148,7 +146,8 @@ def _features(train: SplitData, seed: int) -> tuple[NDArray[np.float64], NDArray
 
 def _nearest_other(x_NF: NDArray[np.float64], labels_N: NDArray[np.int64]) -> NDArray[np.int64]:
     """The label of the nearest other example."""
-    distance_NN = np.square(x_NF).sum(axis=1) - 2.0 * x_NF @ x_NF.T
+    single_NF = x_NF.astype(np.float32)  # its products take 64 MB
+    distance_NN = np.square(single_NF).sum(axis=1) - 2.0 * single_NF @ single_NF.T
     np.fill_diagonal(distance_NN, np.inf)
     found_N: NDArray[np.int64] = labels_N[distance_NN.argmin(axis=1)]
     return found_N

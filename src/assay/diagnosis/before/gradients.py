@@ -36,8 +36,7 @@ def unreached(attempt: Attempt) -> list[Finding]:
                 severity="severe" if grave else "warning",
                 title="Gradients do not reach every layer",
                 seen=f"{len(cut)} of {len(attempt.reached)} trainable parameter tensors had no gradient, or one of "
-                "zeros, "
-                f"in each of the first steps: {_listed(cut)}.",
+                f"zeros, in each of the first steps: {_listed(cut)}.",
                 why="These layers stay as they were drawn.",
                 cause="A detach() or a conversion to NumPy in the network, dead or equal units after these layers, or "
                 "weights of zero.",
@@ -53,8 +52,7 @@ def unreached(attempt: Attempt) -> list[Finding]:
                 severity="warning",
                 title="Some layers are never used",
                 seen=f"{len(idle)} of {len(attempt.reached)} trainable parameter tensors belong to layers that were "
-                "not "
-                f"called: {_listed(idle)}.",
+                f"not called: {_listed(idle)}.",
                 why="They cost memory and never learn; perhaps a layer was forgotten in the network's forward.",
                 cause="The layer is made in the constructor and not called.",
                 cure="Call the layer, or remove it.",

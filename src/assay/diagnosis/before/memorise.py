@@ -14,12 +14,15 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
+from torch.optim import Optimizer
 
 from assay.data.batches import Batch
 from assay.data.survey import Step
 from assay.diagnosis.before.bench import Bench, entropy
 from assay.diagnosis.finding import Chart, Finding, Series, Severity
-from assay.recipe.schema import AdamOptimizer, Optimizer, SquaredErrorLoss
+from assay.recipe.schema import AdamOptimizer, SquaredErrorLoss
+from assay.recipe.schema import Optimizer as OptimizerSection
+from assay.records import StepRecord
 from assay.training.loop import train
 from assay.training.losses import build_loss
 from assay.training.optimizers import build_optimizer, scaled_rate
@@ -42,6 +45,8 @@ NO_BETTER = 0.98
 """Times the entropy of the labels, which is what can be reached with the inputs zeroed."""
 MOVED = 0.02
 """Share of its first value by which the own optimizer's loss must fall, to count as moving at all."""
+_IN_A_ROW = 3
+"""Steps at which every example is right, before that counts."""
 _WATCHED = 5
 """Steps whose gradients and changes are looked at."""
 
@@ -81,7 +86,7 @@ def size_of_attempt(bench: Bench) -> tuple[int, int]:
     return examples, max(FEWEST_STEPS, min(MOST_STEPS, total // examples))
 
 
-def attempting(bench: Bench, batch: Batch, section: Optimizer, steps: int) -> Generator[Step, None, Attempt]:
+def attempting(bench: Bench, batch: Batch, section: OptimizerSection, steps: int) -> Generator[Step, None, Attempt]:
     """Train a fresh network on one batch, at the constant rate of the optimizer section.
 
     Args:
@@ -90,33 +95,19 @@ def attempting(bench: Bench, batch: Batch, section: Optimizer, steps: int) -> Ge
         section: the optimizer; its rate is that of the recipe's batches.
         steps: at most.
     """
-    recipe = bench.recipe
-    model, arithmetic = bench.fresh(), bench.arithmetic()
-    x_B, y_B = batch
-    rate = scaled_rate(section, recipe.train.batch_size)
-    optimizer = build_optimizer(section, model)
-    ramp = ramp_steps(bench, steps)
-    schedule = FixedSchedule(lambda step: rate * min(1.0, (step + 1) / (ramp + 1)))
-    loss = build_loss(recipe.loss.model_copy(update={"label_smoothing": 0.0}))
-
-    def batches() -> Iterator[Batch]:
-        for _ in range(steps):
-            yield x_B.clone(), y_B
-
+    model, labels_B = bench.fresh(), batch[1]
+    rate = scaled_rate(section, bench.recipe.train.batch_size)
+    near_zero = LEARNED * math.log(bench.classes)
+    if isinstance(bench.recipe.loss, SquaredErrorLoss):
+        near_zero = math.inf  # the cross-entropy of scores that fit it stays well above 0
     watch = _Watch(model)
     losses: list[float] = []
-    right_in_a_row = 0
-    learned = False
-    records = train(
-        model, batches(), optimizer, schedule, loss, Penalty(model, l1=0.0, l2=0.0), arithmetic,
-        clip_norm=recipe.train.clip_norm,
-    )  # fmt: skip
-    for record in records:
+    right_in_a_row, learned = 0, False
+    for record in _steps_on(bench, model, batch, build_optimizer(section, model), rate, steps):
         losses.append(record.loss)
         watch.after(record.step)
-        right_in_a_row = right_in_a_row + 1 if record.correct == len(y_B) else 0
-        near_zero = record.loss < LEARNED * math.log(bench.classes) or isinstance(recipe.loss, SquaredErrorLoss)
-        learned = right_in_a_row >= 3 and near_zero
+        right_in_a_row = right_in_a_row + 1 if record.correct == len(labels_B) else 0
+        learned = right_in_a_row >= _IN_A_ROW and record.loss < near_zero
         yield Step(doing="one batch by heart", done=record.step + 1, total=steps)
         if learned and record.step >= _WATCHED:
             break
@@ -130,6 +121,23 @@ def attempting(bench: Bench, batch: Batch, section: Optimizer, steps: int) -> Ge
         updates=watch.updates,
         called=frozenset(watch.called),
         weight_norms=watch.weight_norms,
+    )
+
+
+def _steps_on(
+    bench: Bench, model: nn.Module, batch: Batch, optimizer: Optimizer, rate: float, steps: int
+) -> Iterator[StepRecord]:
+    """Steps on one and the same batch, without penalties."""
+    ramp, recipe = ramp_steps(bench, steps), bench.recipe
+    return train(
+        model,
+        ((batch[0].clone(), batch[1]) for _ in range(steps)),  # a model may write to what it is given
+        optimizer,
+        FixedSchedule(lambda step: rate * min(1.0, (step + 1) / (ramp + 1))),
+        build_loss(recipe.loss.model_copy(update={"label_smoothing": 0.0})),
+        Penalty(model, l1=0.0, l2=0.0),
+        bench.arithmetic(),
+        clip_norm=recipe.train.clip_norm,
     )
 
 
@@ -259,12 +267,10 @@ def _cannot_learn(bench: Bench, found: Memorised, severity: Severity) -> Finding
         severity=severity,
         title="The network cannot learn a handful of examples by heart",
         seen=f"On {len(found.batch[1])} training examples, without augmentation, dropout and penalties, the loss "
-        "stayed "
-        f"at {found.best:.3g} or more in {_tries(found)}; knowing nothing gives {math.log(bench.classes):.3g}.",
+        f"stayed at {found.best:.3g} or more in {_tries(found)}; knowing nothing gives {math.log(bench.classes):.3g}.",
         why="What cannot fit a handful of examples will not fit all of them.",
         cause="A last layer that bounds the scores, dead units, frozen layers, a gradient that is cut, or initial "
-        "weights "
-        "that are far off scale.",
+        "weights that are far off scale.",
         cure="Mend what other findings name first; else leave layers out until the batch is learned.",
         chart=_chart(found),
     )

@@ -150,8 +150,7 @@ def _too_low(bench: Bench, found: RateEvidence, rate: float, suggestion: float, 
         severity=severity,
         title="The learning rate is far too low",
         seen=f"At the recipe's rate of {rate:.2g} the loss went from {own[0]:.3g} to {own[-1]:.3g} in {len(own)} "
-        "steps. A "
-        f"sweep suggests {suggestion:.2g}, {suggestion / rate:,.0f} times as much, with the loss lowest at "
+        f"steps. A sweep suggests {suggestion:.2g}, {suggestion / rate:,.0f} times as much, with the loss lowest at "
         f"{10 * suggestion:.2g}.",
         why="The network would need that many times the epochs to learn as much.",
         cause="A rate made for another optimizer, or for weights that were trained before.",

@@ -44,8 +44,7 @@ class Untrained:
 
 
 def untrained(bench: Bench) -> Untrained:
-    count = max(32, min(EXAMPLES, bench.affordable(1.0, trained=False)))
-    x_B, y_B = bench.few(count)
+    x_B, y_B = bench.few(examples_to_measure(bench))
     scores_BK = bench.arithmetic().scores(bench.fresh(), x_B)
     minimised, reported = build_loss(bench.recipe.loss)(scores_BK, y_B)
     return Untrained(
@@ -54,6 +53,11 @@ def untrained(bench: Bench) -> Untrained:
         reported=float(reported),
         last=_last_operation(scores_BK),
     )
+
+
+def examples_to_measure(bench: Bench) -> int:
+    """A second's work at most, unless that is too few to tell anything of units or classes."""
+    return min(len(bench.data.splits["train"]), max(32, min(EXAMPLES, bench.affordable(1.0, trained=False))))
 
 
 _SHAPING = ("View", "Reshape", "Copy", "Squeeze", "Unsqueeze", "Clone", "Alias", "Slice", "Permute", "Transpose")
@@ -170,8 +174,7 @@ def _softmax_twice(low: float, high: float, least: float) -> Finding:
         title="The network ends in a softmax, and the loss applies another",
         seen=f"Every row of scores lies in 0 to 1 ({low:.3g} to {high:.3g}) and sums to 1.",
         why=f"Scores no further apart than 1 cannot bring the loss below {least:.2f}, and gradients through two "
-        "softmax "
-        "functions are small: training is slow and stays far from what it could reach.",
+        "softmax functions are small: training is slow and stays far from what it could reach.",
         cause="The last layer is a softmax; cross-entropy here takes scores as they are.",
         cure="Remove the softmax from the network.",
     )
@@ -268,8 +271,7 @@ def batch_leak(bench: Bench) -> list[Finding]:
             "others.",
             why="Accuracy then depends on how images happen to be grouped, and single images get other answers.",
             cause="A reshape or transpose that mixes the batch with another axis, or statistics over the batch that "
-            "are "
-            "not frozen in evaluation mode.",
+            "are not frozen in evaluation mode.",
             cure="Keep the first axis apart: flatten(1) instead of a view that counts on the whole.",
         )
     ]

@@ -55,8 +55,7 @@ def equal_units(bench: Bench) -> list[Finding]:
             seen=f"In {len(equal)} of {len(matrices)} layers with weights every unit has the same weights: "
             f"{', '.join(equal[:5])}{', …' if len(equal) > 5 else ''}.",
             why="Units that start equal get equal gradients and stay equal: each layer is worth a single unit, and "
-            "with "
-            "zeros often nothing moves at all.",
+            "with zeros often nothing moves at all.",
             cause="The weights are set to a constant after they were drawn." if drawn else "init is of scale 0.",
             cure="Draw the weights at random: init default, or kaiming for ReLU.",
             changes={} if drawn else {"init": {"name": "default"}},
