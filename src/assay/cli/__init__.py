@@ -10,6 +10,7 @@ import click
 
 from assay import __version__
 from assay.cli.data import data_command
+from assay.cli.doctor import doctor_command
 from assay.cli.inspect import inspect_command
 from assay.cli.list import list_command
 from assay.cli.lr import lr_command
@@ -47,8 +48,8 @@ def cli() -> None:
 
 
 for command in (
-    run_command, report_command, list_command, data_command, inspect_command, lr_command, predict_command,
-    schema_command,
+    run_command, report_command, list_command, data_command, inspect_command, lr_command, doctor_command,
+    predict_command, schema_command,
 ):  # fmt: skip
     cli.add_command(command)
 
