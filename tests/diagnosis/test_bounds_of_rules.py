@@ -7,11 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from assay.data.source import Examples
 from assay.data.survey import Step
-from assay.diagnosis.before.activations import ActivationTracer
 from assay.diagnosis.before.bench import entropy, sampled
 from assay.diagnosis.before.classes import missing_classes
 from assay.diagnosis.before.copies import _equal
@@ -91,41 +89,3 @@ def test_classes_are_missing_only_where_official_splits_say_so():
 
 
 # --- activations ------------------------------------------------------------------------------------------------------
-
-
-class Functional(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.shared = nn.Linear(4, 6), nn.ReLU(inplace=True)
-
-    def forward(self, x):
-        x = self.shared(self.first(x))
-        x = torch.tanh(100.0 * x)
-        return torch.nn.functional.relu(-torch.sigmoid(x))
-
-
-def test_activations_are_measured_whether_layers_or_functions():
-    model, tracer = Functional(), ActivationTracer()
-    with torch.no_grad():
-        model.first.weight.zero_()
-        model.first.bias.copy_(torch.tensor([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0]))
-        with tracer.naming(model), tracer:
-            model(torch.randn(5, 4))
-    assert [(one.layer, one.kind, one.units) for one in tracer.seen] == [
-        ("shared", "relu", 6), ("the network", "tanh", 6), ("the network", "sigmoid", 6), ("the network", "relu", 6),
-    ]  # fmt: skip
-    assert [one.idle for one in tracer.seen] == [0.5, 0.5, 0.0, 1.0]
-    assert not model.shared._forward_hooks
-    assert not model.shared._forward_pre_hooks
-
-
-@pytest.mark.parametrize(("shape", "axis"), [((7, 3), 1), ((7, 3, 2, 2), 1), ((7, 2, 3), 2)], ids=str)
-def test_a_unit_fires_if_it_does_for_any_example_at_any_place(shape, axis):
-    x = -torch.ones(shape)
-    x.select(axis, 2)[4] = 1.0
-    tracer = ActivationTracer()
-    with tracer:
-        torch.relu(x)
-    (one,) = tracer.seen
-    assert (one.units, one.layer) == (3, "the network")
-    assert one.idle == pytest.approx(2 / 3)

@@ -208,9 +208,7 @@ def soft(of: Predictions, highest: float) -> Predictions:
 
 def test_a_softmax_twice_cannot_be_sure() -> None:
     assert "softmax_twice" in rules_of(made_up(val=soft(predictions(0.96), 1.0), test=soft(predictions(0.96), 1.0)))
-    assert "softmax_twice" not in rules_of(
-        made_up(val=soft(predictions(0.96), 3.0), test=soft(predictions(0.96), 3.0))
-    )
+    assert "softmax_twice" not in rules_of(made_up(val=soft(predictions(0.96), 3.0), test=soft(predictions(0.96), 3.0)))
 
 
 def test_scores_behind_a_relu_tie_at_their_lowest() -> None:

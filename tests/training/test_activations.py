@@ -108,3 +108,11 @@ def test_hooks_are_taken_off_even_after_an_error() -> None:
     with pytest.raises(RuntimeError):
         observed(model, torch.randn(2, 4))
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((7, 3), 1), ((7, 3, 2, 2), 1), ((7, 2, 3), 2)], ids=str)
+def test_a_unit_fires_if_it_does_for_any_example_at_any_place(shape, axis) -> None:
+    x = -torch.ones(shape)
+    x.select(axis, 2)[4] = 1.0
+    (seen,) = observed(nn.ReLU(), x)
+    assert (seen.units, seen.dead) == (3, pytest.approx(2 / 3, abs=1e-5))

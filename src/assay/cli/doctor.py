@@ -6,12 +6,12 @@ import json
 import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from assay.cli.findings import finding_to_json, print_finding
-from assay.cli.options import data_dir_option, device_option, json_option
+from assay.cli.options import data_dir_option, device_option, json_option, store_option
 from assay.cli.words import counted, visible
 from assay.errors import AssayError, InputError, did_you_mean, shown
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--study-of", "rule", metavar="RULE", help="Print only a study file that tries the cure of this rule's finding."
 )
+@store_option
 @device_option
 @data_dir_option
 @json_option
@@ -41,19 +42,22 @@ def doctor_command(
     overrides: tuple[str, ...],
     profile: str | None,
     rule: str | None,
+    store: Path,
     device: str,
     data_dir: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Say what is wrong with the recipe in TARGET, a study or recipe file, before it is trained.
+    """Say what is wrong with TARGET: a study or recipe file before it is trained, or a finished run.
 
-    Data, network, gradients and learning rate of one arm are examined, in seconds. Nothing is kept, and the file stays
-    as it is. What is found does not change the exit code, which is 0.
+    Of a file, data, network, gradients and learning rate of one arm are examined, in seconds. A run is the beginning of
+    a fingerprint, or study:arm:seed; it is judged by what it left behind. Nothing is kept, and the file stays as it is.
+    What is found does not change the exit code, which is 0.
 
     \b
       assay doctor labs/digits/dropout.yaml --arm plain
       assay doctor study.yaml --study-of learning_rate > cure.yaml
+      assay doctor digits-dropout:plain:0
     """
     if data_dir is not None:
         from assay.data.places import use_data_folder
@@ -61,7 +65,8 @@ def doctor_command(
         use_data_folder(data_dir)
     file = Path(target)
     if not file.is_file() and file.suffix not in (".yaml", ".yml"):
-        _diagnose_run(target)
+        _of_run(target, store, rule, as_json=as_json)
+        return
     from assay.api import load
 
     study = load(file, overrides, profile=profile)
@@ -80,11 +85,30 @@ def doctor_command(
     _print_end(findings, chosen.recipe)
 
 
-def _diagnose_run(name: str) -> NoReturn:
-    """What is wrong with a finished run."""
-    raise InputError(
-        f"TARGET must be a study or recipe file, and there is no file {shown(name)}. Finished runs cannot be "
-        "examined yet."
+def _of_run(name: str, store: Path, rule: str | None, *, as_json: bool) -> None:
+    """What is wrong with a finished run: from what it left behind, without data or torch."""
+    from assay.diagnosis.cure import set_words
+    from assay.diagnosis.run import RULES, diagnose
+    from assay.recipe.schema import Recipe
+    from assay.studies.archive import find_run
+    from assay.studies.store.folder import FolderStore
+
+    run = find_run(name, FolderStore(store))
+    recipe, findings = Recipe.model_validate(run.record.recipe), diagnose(run)
+    if rule is not None:
+        click.echo(_study_of(rule, findings, recipe), nl=False)
+        return
+    words = [set_words(finding, base=True) for finding in findings]
+    if as_json:
+        said = [finding_to_json(finding, of_it) for finding, of_it in zip(findings, words, strict=True)]
+        content = {"run": run.fingerprint, "checked": len(RULES), "findings": said}
+        click.echo(json.dumps(content, ensure_ascii=False, allow_nan=False))
+        return
+    click.echo(f"Run {run.fingerprint[:12]}, {run.record.status}")
+    for finding, of_it in zip(findings, words, strict=True):
+        print_finding(finding, of_it)
+    click.echo(
+        _counted(findings, f"{len(RULES)} rules were asked.") if findings else f"Nothing found: {len(RULES)} rules."
     )
 
 
@@ -154,8 +178,12 @@ def _print_end(findings: tuple[Finding, ...], recipe: Recipe) -> None:
         for text in fine:
             click.echo(f"  ✓ {text}")
         return
+    click.echo(_counted(findings, f"{len(fine)} other checks found nothing."))
+
+
+def _counted(findings: tuple[Finding, ...], rest: str) -> str:
     by_severity = [
         (name, sum(finding.severity == name for finding in findings)) for name in ("severe", "warning", "note")
     ]
     counts = ", ".join(f"{count} {name}" for name, count in by_severity if count)
-    click.echo(f"\n{counted(len(findings), 'finding')}: {counts}. {len(fine)} other checks found nothing.")
+    return f"\n{counted(len(findings), 'finding')}: {counts}. {rest}"

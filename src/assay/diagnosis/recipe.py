@@ -11,7 +11,6 @@ from collections.abc import Generator
 from assay.data.batches import batch_bounds
 from assay.data.load import load_source
 from assay.data.survey import Step
-from assay.diagnosis.before.activations import idle_units, traced
 from assay.diagnosis.before.bench import Bench, lay_out
 from assay.diagnosis.before.classes import imbalance, labels_at_random, missing_classes
 from assay.diagnosis.before.copies import looking_for_copies
@@ -20,6 +19,7 @@ from assay.diagnosis.before.inputs import input_scale, scales, split_shift
 from assay.diagnosis.before.memorise import memorise_one_batch, memorising
 from assay.diagnosis.before.rate import learning_rate, trying_rates
 from assay.diagnosis.before.scores import batch_leak, constant_scores, initial_loss, squashed_scores, untrained
+from assay.diagnosis.before.units import idle_units, traced
 from assay.diagnosis.before.weights import equal_units, nothing_to_train
 from assay.diagnosis.finding import Finding, worst_first
 from assay.errors import AssayError
