@@ -45,34 +45,36 @@ def idle_units(bench: Bench, seen: tuple[Activity, ...]) -> list[Finding]:
 def _dead(bench: Bench, relus: list[Activity]) -> Finding:
     worst = max(relus, key=lambda one: one.dead)
     severity: Severity = "severe" if worst.dead > ALL_DEAD else "warning"
+    where, shares = worst.layer or "the network", [one.dead for one in relus]
     return Finding(
         rule="dead_units",
         severity=severity,
         title="Most units of a layer never fire",
-        seen=f"Before training, {worst.dead:.0%} of the {worst.units} units of {worst.layer or 'the network'} are 0 for every one of "
-        f"{examples_to_measure(bench)} training examples; so are more than half in {_above([one.dead for one in relus], DEAD)}.",
+        seen=f"Before training, {worst.dead:.0%} of the {worst.units} units of {where} are 0 for every one of "
+        f"{examples_to_measure(bench)} training examples; so are more than half in {_above(shares, DEAD)}.",
         why="No gradient passes a ReLU that never fires, so such units learn nothing.",
         cause="Biases that are far below 0, weights far too large or too small, or inputs off scale.",
         cure="Draw the weights at the scale made for ReLU: init kaiming.",
         changes=_drawn(bench, {"name": "kaiming"}),
-        chart=_chart("share of dead units", [one.dead for one in relus]),
+        chart=_chart("share of dead units", shares),
     )
 
 
 def _saturated(bench: Bench, others: list[Activity]) -> Finding:
     worst = max(others, key=lambda one: one.saturated)
     severity: Severity = "severe" if worst.saturated > ALL_SATURATED else "warning"
+    where, shares = worst.layer or "the network", [one.saturated for one in others]
     return Finding(
         rule="saturated_units",
         severity=severity,
         title="Most units of a layer are saturated",
-        seen=f"Before training, {worst.saturated:.0%} of the {worst.operation} values in {worst.layer or 'the network'} are so near a bound that "
-        f"less than a tenth of the gradient passes; so are more than half in {_above([one.saturated for one in others], SATURATED)}.",
+        seen=f"Before training, {worst.saturated:.0%} of the {worst.operation} values in {where} are so near a bound "
+        f"that less than a tenth of the gradient passes; so are more than half in {_above(shares, SATURATED)}.",
         why="Gradients shrink at every such layer, and the layers before it hardly learn.",
         cause="Weights that are too large for this activation, or inputs off scale.",
         cure="Draw the weights at the scale made for it: init xavier.",
         changes=_drawn(bench, {"name": "xavier"}),
-        chart=_chart("share of saturated values", [one.saturated for one in others]),
+        chart=_chart("share of saturated values", shares),
     )
 
 
