@@ -6,7 +6,6 @@ distrust: a file that breaks a rule is not shown, and said so.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from assay.errors import StoreError
@@ -18,6 +17,8 @@ from assay.reports.evidence import Evidence
 MOST_COLUMNS = 12
 MOST_CELLS = 600
 """Each has a chart of some 700 bytes."""
+_LARGEST = 1e30
+"""A weight beyond it is no more drawn than one that is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class WeightCell:
 @dataclass(frozen=True, kw_only=True)
 class WeightRow:
     """A tensor of that name in the arms that have it, drawn over one range. A cell is None in arms that do not have
-    it, and where its numbers are not finite."""
+    it, and where its numbers are not finite, or nearly so."""
 
     name: str
     low: float
@@ -110,7 +111,7 @@ def _cell(tensor: WeightStatistics) -> WeightCell | None:
     low, high, deviation = tensor.low, tensor.high, tensor.deviation
     if low is None or high is None or deviation is None or not tensor.size or not sum(tensor.counts):
         return None
-    if not (low <= high and math.isfinite(high - low)):
+    if not -_LARGEST <= low <= high <= _LARGEST:
         return None
     return WeightCell(
         size=tensor.size,

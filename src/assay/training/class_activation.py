@@ -107,6 +107,20 @@ def class_activation_maps(
         The name of the convolution, and maps (B, H, W), not negative, in float32. None without such a convolution,
         and where it is given more or fewer images than the model.
     """
+    if not any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
+        return None
+    with torch.enable_grad(), _cut_at_convolutions(model) as last:
+        scores_BK = scores(x_BCHW)
+        if not last or len(last["maps"]) != len(x_BCHW):
+            return None
+        (gradient_BCHW,) = torch.autograd.grad(scores_BK.gather(1, classes_B[:, None]).sum(), last["maps"])
+    weight_BC11 = gradient_BCHW.float().mean(dim=(2, 3), keepdim=True)
+    return last["name"], (weight_BC11 * last["maps"].detach().float()).sum(dim=1).relu()
+
+
+@contextmanager
+def _cut_at_convolutions(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """While a model is asked, cut it behind each convolution; the last one's ``name`` and ``maps`` are then there."""
     last: dict[str, Any] = {}
 
     def cut(name: str, layer: nn.Module, inputs: Any, output: Any) -> Any:
@@ -121,18 +135,10 @@ def class_activation_maps(
         if isinstance(layer, nn.Conv2d)
     ]
     try:
-        if not handles:
-            return None
-        with torch.enable_grad():
-            scores_BK = scores(x_BCHW)
-            if not last or len(last["maps"]) != len(x_BCHW):
-                return None
-            (gradient_BCHW,) = torch.autograd.grad(scores_BK.gather(1, classes_B[:, None]).sum(), last["maps"])
+        yield last
     finally:
         for handle in handles:
             handle.remove()
-    weight_BC11 = gradient_BCHW.float().mean(dim=(2, 3), keepdim=True)
-    return last["name"], (weight_BC11 * last["maps"].detach().float()).sum(dim=1).relu()
 
 
 @contextmanager

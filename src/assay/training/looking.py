@@ -17,6 +17,7 @@ from assay.training.class_activation import class_activation_files
 from assay.training.engines.engine import Engine
 from assay.training.filters import filters_file
 from assay.training.mistakes import mistakes_files
+from assay.training.network import Network
 from assay.training.prepare import PreparedData
 
 
@@ -32,9 +33,9 @@ def closer_look(
     data: PreparedData,
     on_test: Predictions,
     weights: Mapping[str, Array],
-    *,
-    model: nn.Module | None,
+    network: Network | None,
     engine: Engine | None,
+    *,
     probabilistic: bool,
 ) -> Look:
     """Look at what a run came to.
@@ -43,12 +44,12 @@ def closer_look(
         data: of the run.
         on_test: what its model says of the test split.
         weights: those that are kept.
-        model: the network, whose layers tell what the weights belong to; None for one that was fitted at once.
+        network: whose layers tell what the weights belong to; None for a model that was fitted at once.
         engine: which trained it, if it is a network.
         probabilistic: whether the model gives probabilities, and not only decisions.
     """
-    tensors = weight_tensors(model, weights)
-    statistics = weight_statistics(tensors)
+    model = None if network is None else network.model
+    statistics = weight_statistics(weight_tensors(model, weights))
     files = {
         **mistakes_files(on_test, data.splits["test"], probabilistic=probabilistic),
         **({WEIGHTS: weights_written(statistics)} if statistics else {}),

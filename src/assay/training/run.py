@@ -109,14 +109,8 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         predictions = {name: _predictions(trained.evaluations[name], data, name) for name in _KEPT}
         pictures = artefacts(recipe, data)
         table = {} if network is None else layer_table(recipe, network.model, data.input_shape)
-        look = closer_look(
-            data,
-            predictions["test"],
-            trained.weights,
-            model=None if network is None else network.model,
-            engine=engine,
-            probabilistic=_probabilistic(recipe),
-        )
+        probabilistic = _probabilistic(recipe)
+        look = closer_look(data, predictions["test"], trained.weights, network, engine, probabilistic=probabilistic)
     reports = {name: _report(recipe, of) for name, of in predictions.items()}
     figures = {**_metrics(trained), **_figures(reports), "near_zero_weights": look.near_zero_weights}
     notes = (network.notes if network else ()) + trained.notes + _notes(recipe, data, surroundings.warnings)
