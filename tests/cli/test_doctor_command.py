@@ -22,7 +22,7 @@ arms:
   plain: {}
   slow: {optimizer.lr: 5e-5}
 profiles:
-  zero: {base: {init: {name: normal, scale: 0.0}}}
+  zero: {base.init: {name: normal, scale: 0.0}}
 seeds: 3
 """
 SLOW_RECIPE = """\

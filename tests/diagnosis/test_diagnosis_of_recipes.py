@@ -161,7 +161,7 @@ def test_the_process_is_left_as_it_was_and_the_answer_is_the_same_again():
     assert torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1] == numpy_before).all()
     assert (torch.get_num_threads(), warnings.filters) == (threads, filters)
-    assert examine(recipe(optimizer={**SGD, "lr": 5.0})) == first
+    assert str(examine(recipe(optimizer={**SGD, "lr": 5.0}))) == str(first)  # charts hold NaN, which equals nothing
 
 
 def test_leaving_it_in_the_middle_restores_the_process_too():
