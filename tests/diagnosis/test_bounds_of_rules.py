@@ -62,7 +62,20 @@ def test_equal_images_are_grouped_and_no_others(seed, shape, levels):
     for at, image in enumerate(images):
         by_content.setdefault(image.tobytes(), []).append(at)
     assert found == {tuple(group) for group in by_content.values() if len(group) > 1}
-    assert end.value.value.constant == sum(len(np.unique(image)) == 1 for image in images)
+    of_one_colour = [all(len(np.unique(channel)) == 1 for channel in image) for image in images]
+    assert end.value.value.constant == sum(of_one_colour)
+
+
+def test_images_whose_sums_are_equal_are_held_against_each_other():
+    """Of two words whose highest bits differ, the differences are 2⁶³ times an odd number each, and cancel."""
+    images = np.zeros((3, 1, 4, 4), dtype=np.uint8)
+    images[1, 0, 1, 3] = images[1, 0, 3, 3] = 128
+    images[2] = images[0]
+    work = _equal(Examples(inputs=images, labels_N=np.arange(3) % 2, classes=("a", "b")), np.arange(3))
+    next(work)
+    with pytest.raises(StopIteration) as end:
+        next(work)
+    assert end.value.value.groups == [[0, 2]]
 
 
 def test_a_sample_is_all_there_is_or_as_many_as_asked():

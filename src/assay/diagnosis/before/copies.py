@@ -68,24 +68,27 @@ def _split_of(examples: Examples, data: PreparedData) -> NDArray[np.str_]:
 
 
 def _equal(examples: Examples, compared_N: NDArray[np.int64]) -> Generator[Step, None, Copies]:
-    """Equal images, by a sum of their bytes with random 64-bit weights, as 64-bit numbers: fast, and two images of a
-    million differ in it but for a chance of 3·10⁻⁸."""
-    values = math.prod(examples.input_shape)
+    """Equal images: those with equal sums of their bytes, as 64-bit numbers with random weights, are held against each
+    other."""
+    shape, values = examples.input_shape, math.prod(examples.input_shape)
     words = -(-values // 8)
-    weights = np.random.Generator(np.random.Philox(key=0)).integers(1, 2**63, words, dtype=np.uint64) * 2 + 1
+    weights = np.random.Generator(np.random.Philox(key=0)).integers(0, 2**63, words, dtype=np.uint64) * 2 + 1
     per_part = max(1, _PART // values)
     sums, constant = [], 0
     for start in range(0, len(compared_N), per_part):
-        rows = np.take(examples.inputs, compared_N[start : start + per_part], axis=0).reshape(-1, values)
-        padded = np.zeros((len(rows), words * 8), dtype=np.uint8)
-        padded[:, :values] = rows
-        mixed = padded.view(np.uint64)
-        sums.append(((mixed ^ (mixed >> np.uint64(29))) * weights).sum(axis=1, dtype=np.uint64))
-        constant += int((rows.max(axis=1) == rows.min(axis=1)).sum())
-        yield Step(doing="copies", done=start + len(rows), total=len(compared_N))
-    groups = equal_groups([one.tobytes() for one in np.concatenate(sums)])
-    members = [[int(compared_N[at]) for at in group] for group in groups]
-    return Copies(compared_N=compared_N, groups=members, constant=constant)
+        images = np.take(examples.inputs, compared_N[start : start + per_part], axis=0)
+        padded = np.zeros((len(images), words * 8), dtype=np.uint8)
+        padded[:, :values] = images.reshape(-1, values)
+        sums.append((padded.view(np.uint64) * weights).sum(axis=1, dtype=np.uint64))
+        pixels = images.reshape(len(images), shape[0], -1)
+        constant += int((pixels.max(axis=2) == pixels.min(axis=2)).all(axis=1).sum())
+        yield Step(doing="copies", done=start + len(images), total=len(compared_N))
+    by_content: dict[bytes, list[int]] = {}
+    for group in equal_groups([one.tobytes() for one in np.concatenate(sums)]):
+        for at in compared_N[group].tolist():
+            by_content.setdefault(examples.inputs[at].tobytes(), []).append(at)
+    groups = [group for group in by_content.values() if len(group) > 1]
+    return Copies(compared_N=compared_N, groups=groups, constant=constant)
 
 
 def _constant(copies: Copies) -> list[Finding]:

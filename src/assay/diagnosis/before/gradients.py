@@ -21,15 +21,14 @@ SMALL_TRAVEL = 1e-3
 
 def unreached(attempt: Attempt) -> list[Finding]:
     """Trainable parameters that no gradient reached in the first steps."""
-    if not attempt.reached:
+    if not attempt.reached or not math.isfinite(attempt.losses[0]):
         return []
     missing = [name for name, reached in attempt.reached.items() if not reached]
     cut = [name for name in missing if name in attempt.called]
     idle = [name for name in missing if name not in attempt.called]
     findings = []
     if cut:
-        weights = [name for name in cut if name in attempt.updates] or []
-        grave = bool(weights) or len(cut) == len(attempt.reached)
+        grave = any(name in attempt.weight_norms for name in cut) or len(cut) == len(attempt.reached)
         findings.append(
             Finding(
                 rule="gradients_reach_every_layer",

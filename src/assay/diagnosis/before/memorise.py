@@ -38,11 +38,11 @@ SECONDS = 2.0
 ADAM_RATES = (1e-3, 1e-2, 1e-4)
 """In the order tried; the usual one first, and an order of magnitude to both sides."""
 LEARNED = 0.1
-"""Times ln C, of the cross-entropy: the right class then has 80 % of ten classes' probability."""
+"""Of the entropy of the batch's labels: with ten classes the right one then has 80 % of the probability."""
 SLOW, STUCK = 0.25, 0.5
-"""Times ln C: above the first it was not learned, above the second no attempt came anywhere."""
+"""Of the same: above the first the batch was not learned, above the second no attempt came anywhere."""
 NO_BETTER = 0.98
-"""Times the entropy of the labels, which is what can be reached with the inputs zeroed."""
+"""Of the same, which is what can be reached with the inputs zeroed."""
 MOVED = 0.02
 """Share of its first value by which the own optimizer's loss must fall, to count as moving at all."""
 _IN_A_ROW = 3
@@ -97,7 +97,7 @@ def attempting(bench: Bench, batch: Batch, section: OptimizerSection, steps: int
     """
     model, labels_B = bench.fresh(), batch[1]
     rate = scaled_rate(section, bench.recipe.train.batch_size)
-    near_zero = LEARNED * math.log(bench.classes)
+    near_zero = LEARNED * entropy(labels_B, bench.classes)
     if isinstance(bench.recipe.loss, SquaredErrorLoss):
         near_zero = math.inf  # the cross-entropy of scores that fit it stays well above 0
     watch = _Watch(model)
@@ -229,9 +229,9 @@ def memorise_one_batch(bench: Bench, found: Memorised) -> list[Finding]:
     learned = next((attempt for attempt in found.others if attempt.learned), None)
     if learned is not None:
         return _optimizer_fails(bench, found, learned)
-    if found.best >= NO_BETTER * entropy(found.batch[1], bench.classes):
+    share = found.best / entropy(found.batch[1], bench.classes)
+    if share >= NO_BETTER:
         return [_input_ignored(bench, found)]
-    share = found.best / math.log(bench.classes)
     if share <= SLOW:
         return []
     return [_cannot_learn(bench, found, "severe" if share > STUCK else "warning")]
@@ -267,7 +267,8 @@ def _cannot_learn(bench: Bench, found: Memorised, severity: Severity) -> Finding
         severity=severity,
         title="The network cannot learn a handful of examples by heart",
         seen=f"On {len(found.batch[1])} training examples, without augmentation, dropout and penalties, the loss "
-        f"stayed at {found.best:.3g} or more in {_tries(found)}; knowing nothing gives {math.log(bench.classes):.3g}.",
+        f"stayed at {found.best:.3g} or more in {_tries(found)}; knowing the classes' shares alone gives "
+        f"{entropy(found.batch[1], bench.classes):.3g}.",
         why="What cannot fit a handful of examples will not fit all of them.",
         cause="A last layer that bounds the scores, dead units, frozen layers, a gradient that is cut, or initial "
         "weights that are far off scale.",
