@@ -36,7 +36,7 @@ def scores_of_stored(model: FittedAtOnce, weights: Mapping[str, Array], classes:
         if isinstance(model, LogisticRegressionModel):
             scores_BK[:, present_J] = _linear(x_BD, weights)
         else:
-            votes_BJ = _votes(x_BD, weights) if model.kernel == "rbf" else _linear(x_BD, weights)
+            votes_BJ = _votes(x_BD, weights) if _is_rbf(model) else _linear(x_BD, weights)
             scores_BK[np.arange(len(x_BD)), present_J[votes_BJ.argmax(axis=1)]] = 0.0
         return torch.from_numpy(scores_BK)
 
@@ -46,8 +46,11 @@ def scores_of_stored(model: FittedAtOnce, weights: Mapping[str, Array], classes:
 
 def _inputs_of(model: FittedAtOnce, weights: Mapping[str, Array]) -> int:
     """How many values an input has."""
-    rbf = isinstance(model, SvmModel) and model.kernel == "rbf"
-    return int(weights["support_vectors" if rbf else "coefficients"].shape[1])
+    return int(weights["support_vectors" if _is_rbf(model) else "coefficients"].shape[1])
+
+
+def _is_rbf(model: FittedAtOnce) -> bool:
+    return isinstance(model, SvmModel) and model.kernel == "rbf"
 
 
 def _linear(x_BD: Array, weights: Mapping[str, Array]) -> Array:

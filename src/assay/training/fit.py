@@ -12,7 +12,7 @@ from assay.data.smaller import share_of_pixels
 from assay.recipe.schema import Recipe
 from assay.records import Array, EpochRecord, Split, StepRecord
 from assay.training.boundary import BoundaryFrames
-from assay.training.checkpoint import Checkpoints
+from assay.training.checkpoint import Checkpoints, Resumable
 from assay.training.engines.engine import Engine
 from assay.training.evaluate import Evaluation
 from assay.training.ground import ground_of
@@ -97,7 +97,12 @@ class _Training:
 
     def begin(self) -> None:
         """Measure the model as it is, or go on from a checkpoint."""
-        parts = {"engine": self._engine, "progress": self._progress, "boundary": self._boundary, "watch": self._watch}
+        parts: dict[str, Resumable] = {
+            "engine": self._engine,
+            "progress": self._progress,
+            "boundary": self._boundary,
+            "watch": self._watch,
+        }
         for name, part in parts.items():
             self._checkpoints.follow(name, part)
         if not self._checkpoints.resume():

@@ -80,7 +80,7 @@ class ClassifiedImages:
 
     def _ranked(self, top: int) -> list[list[int]]:
         order_NK = np.argsort(-self.probabilities_NK, axis=1, kind="stable")[:, :top]
-        usable_N = np.isfinite(self.probabilities_NK).all(axis=1)
+        usable_N = np.logical_and.reduce(np.isfinite(self.probabilities_NK), axis=1)
         return [order if usable else [] for order, usable in zip(order_NK.tolist(), usable_N.tolist(), strict=True)]
 
     def _rows(self, top: int) -> Iterable[list[str]]:

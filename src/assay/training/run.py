@@ -106,12 +106,14 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         checkpoints.follow("clock", clock)
         data = prepare_data(recipe, where)
         trained, network, engine = _trained(recipe, data, where, checkpoints, telling)
-        predictions = {name: _predictions(trained.evaluations[name], data, name) for name in _KEPT}
+        predictions: dict[str, Predictions] = {
+            name: _predictions(trained.evaluations[name], data, name) for name in _KEPT
+        }
         pictures = artefacts(recipe, data)
         table = {} if network is None else layer_table(recipe, network.model, data.input_shape)
         probabilistic = _probabilistic(recipe)
         look = closer_look(data, predictions["test"], trained.weights, network, engine, probabilistic=probabilistic)
-    reports = {name: _report(recipe, of) for name, of in predictions.items()}
+    reports = {name: _report(recipe, predictions[name]) for name in _KEPT}
     figures = {**_metrics(trained), **_figures(reports), "near_zero_weights": look.near_zero_weights}
     notes = (network.notes if network else ()) + trained.notes + _notes(recipe, data, surroundings.warnings)
     record = RunRecord(
