@@ -1,6 +1,7 @@
 """What rules rest on: losses of knowing nothing, equal images, random labels, activations, inputs of a batch."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,16 @@ from assay.diagnosis.before.bench import entropy, sampled
 from assay.diagnosis.before.classes import missing_classes
 from assay.diagnosis.before.copies import _equal
 from assay.diagnosis.before.scores import squared_error_of_zero
+from assay.diagnosis.recipe import OF_DATA, OF_THE_NETWORK, OF_TRAINING
 from assay.recipe.schema import CrossEntropyLoss, SquaredErrorLoss
 from assay.training.losses import build_loss
 
 quick = settings(max_examples=30, deadline=None)
+
+
+def test_the_page_of_the_doctor_names_every_rule():
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text(encoding="utf-8")
+    assert [rule for rule in {**OF_DATA, **OF_THE_NETWORK, **OF_TRAINING} if f"`{rule}`" not in page] == []
 
 
 @quick

@@ -96,7 +96,7 @@ def labels_at_random(data: PreparedData, seed: int) -> list[Finding]:
     """Whether two simple classifiers, on shrunk training images, do no better than chance on those left out.
 
     The nearest neighbour finds what is alike, a ridge regression what is spread over the whole image; on CIFAR-10 they
-    are right in 25 to 30 % of cases. Both must be within chance's own deviations, and there must be examples enough to
+    are right in 30 and 36 % of cases. Both must be within chance's own deviations, and there must be examples enough to
     be sure that they are not even a twentieth of the way from chance to certainty.
     """
     x_NF, labels_N = _features(data.splits["train"], seed)

@@ -284,8 +284,7 @@ def _input_ignored(bench: Bench, found: Memorised) -> Finding:
         severity="severe",
         title="The network learns no more with images than without",
         seen=f"On {len(found.batch[1])} training examples its loss stayed at {found.best:.3g} or more in "
-        f"{_tries(found)}; "
-        f"with every input zeroed {floor:.3g} can be reached, by the classes' shares alone.",
+        f"{_tries(found)}; with every input zeroed {floor:.3g} can be reached, by the classes' shares alone.",
         why="Nothing it learns has to do with the images.",
         cause="Units that are all dead or equal, frozen layers, a gradient that is cut, or an input that is not used.",
         cure="Mend what other findings name first; else follow one image through the layers: assay inspect lists them.",
