@@ -173,7 +173,7 @@ def test_intervals_cover_what_they_promise() -> None:
 
 
 def test_the_interval_of_the_calibration_error_is_no_narrower_than_its_spread() -> None:
-    """It takes the sign of each bin's gap for given; where a gap is small its sign may turn, which lessens the spread."""
+    """It takes the sign of each bin's gap for given; where a gap is small its sign may turn, and the spread is less."""
     rng = np.random.default_rng(6)
     found = [classification_report(drawn(rng, 3000)).figures["calibration_error"] for _ in range(200)]
     half_width = np.mean([(one.high - one.low) / 2 for one in found])
