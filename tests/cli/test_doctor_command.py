@@ -96,7 +96,7 @@ def test_a_cure_becomes_a_study(files):
     (("{files}/slow.yaml", "--study-of", "learning_rat"), 'got \'learning_rat\'. Did you mean "learning_rate"?'),
     (("{files}/study.yaml", "--study-of", "inputs"), "got 'inputs'. Nothing was found."),
     (("{files}/none.yaml",), "none.yaml"),
-    (("a1b2c3",), "TARGET must be a study or recipe file, and there is no file 'a1b2c3'."),
+    (("a1b2c3",), "the store holds no run 'a1b2c3'"),
     (("{files}/study.yaml", "--arm", "fast"), "fast"),
 ], ids=str)  # fmt: skip
 def test_bad_input_is_said(files, words, message):
