@@ -27,13 +27,11 @@ CIFAR = """\
 question: Are predictions those of the run?
 base:
   data: {source: cifar10, fraction: 0.02}
-  model: {name: fast_cifar, widths: [8, 8, 8]}
-  optimizer: {name: adam, lr: 0.01}
+  model: {name: lenet5}
   train: {epochs: 2, batch_size: 100}
   evaluate: {views: mirrored}
 arms:
-  plain: {}
-  "grey: never": {model.activation: relu}
+  "mirrored: twice": {}
 seeds: 1
 """
 
@@ -150,14 +148,14 @@ def test_the_whole_test_set_of_cifar10_is_predicted_as_recorded(tmp_path):
     (tmp_path / "cifar.yaml").write_text(CIFAR)
     study = assay.load(tmp_path / "cifar.yaml")
     results = assay.run(study, store=tmp_path / "store", executor="inline")
-    run = results.runs["grey: never"][0]
+    run = results.runs["mirrored: twice"][0]
     recorded = run.predictions()["test"]
     pixels = load_source(study.arms[0].recipe.data).inputs[recorded.indices_N]
     (tmp_path / "images").mkdir()
     for number, image_CHW in enumerate(pixels):
         Image.fromarray(image_CHW.transpose(1, 2, 0)).save(tmp_path / "images" / f"{number}.png", compress_level=1)
     out, store = tmp_path / "predictions.csv", FolderStore(tmp_path / "store")
-    predict(f"{study.name}:grey: never:0", tmp_path / "images", "-o", out, "--store", store.root, "--device", "cpu")
+    predict(f"{study.name}:mirrored: twice:0", tmp_path / "images", "-o", out, "--store", store.root, "--device", "cpu")
     rows = rows_of(out)
     assert [Path(row["path"]).name for row in rows] == [f"{number}.png" for number in range(10_000)]
     assert [row["label"] for row in rows] == [run.record.classes[at] for at in recorded.predicted_N()]

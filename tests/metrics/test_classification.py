@@ -77,7 +77,7 @@ def calibration_error_by_hand(predictions: Predictions) -> float:
     return total
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(any_predictions())
 def test_figures_equal_scikit_learns(predictions: Predictions) -> None:
     report = classification_report(predictions)
@@ -85,7 +85,7 @@ def test_figures_equal_scikit_learns(predictions: Predictions) -> None:
     assert {name: one.value for name, one in report.figures.items()} == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(any_predictions())
 def test_every_interval_holds_its_figure(predictions: Predictions) -> None:
     report = classification_report(predictions)
@@ -98,7 +98,7 @@ def test_every_interval_holds_its_figure(predictions: Predictions) -> None:
             assert 0.0 <= one.low <= one.value <= one.high <= 1.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(any_predictions())
 def test_classes_equal_scikit_learns(predictions: Predictions) -> None:
     report = classification_report(predictions)
