@@ -41,7 +41,7 @@ class Evidence:
         Raises:
             StoreError: a stored file is damaged.
         """
-        content = run.artefact(VITALS)
+        content, predictions = run.artefact(VITALS), run.predictions()
         try:
             vitals = None if content is None else vitals_read(content)
         except StoreError as error:
@@ -50,7 +50,7 @@ class Evidence:
             record=run.record,
             recipe=Recipe.model_validate(run.record.recipe),
             history=run.history(),
-            predictions={split: run.predictions()[split] for split in ("val", "test")},
+            predictions={"val": predictions["val"], "test": predictions["test"]},
             vitals=vitals,
             layers=run.artefact("layers.json"),
         )
@@ -67,10 +67,9 @@ class Evidence:
         """The learning rate of the recipe."""
         return self.recipe.optimizer.lr
 
-    @property
-    def normalises_updates(self) -> bool:
-        """Whether the size of an update hardly depends on that of the gradient."""
-        return self.recipe.optimizer.name in ("adam", "adamw", "rmsprop", "muon")
+    def divided_rate(self, factor: float) -> dict[str, object]:
+        """The learning rate divided by that, as a change of the recipe; none for a model without epochs."""
+        return {"optimizer.lr": float(f"{self.rate / factor:.3g}")} if self.in_epochs else {}
 
     @property
     def updates_are_large_by_design(self) -> bool:
@@ -154,10 +153,6 @@ class Evidence:
         if self.vitals is None or not self.vitals.samples:
             return np.empty((0, 0))
         return _table([one.gradient_L for one in self.vitals.samples])
-
-    @property
-    def sampled_steps(self) -> list[int]:
-        return [one.step for one in self.vitals.samples] if self.vitals else []
 
     @property
     def last_activity(self) -> ActivitySample | None:

@@ -8,18 +8,15 @@ Shape key: S sampled steps, L weight tensors, T stretches of steps, A nonlineari
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter
 
-from assay.errors import StoreError
+from assay.metrics.kept_json import Count, Share, read_json
 
 VITALS = "vitals.json"
 """The artefact that a run keeps."""
 
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Size = Annotated[float, Field(ge=0.0)]
 Nonlinearity = Literal["rectifier", "saturating", "other"]
 
 
@@ -102,9 +99,4 @@ def vitals_read(content: bytes) -> Vitals:
     Raises:
         StoreError: the file is damaged; the message begins with a verb, for the caller to name the file.
     """
-    try:
-        return _VITALS.validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise StoreError(f"is damaged{f' at {place}' if place else ''}: {first['msg']}.") from None
+    return read_json(_VITALS, content)

@@ -67,7 +67,7 @@ def class_collapse(evidence: Evidence) -> Finding | None:
         why="The model has stopped telling classes apart; its accuracy is that of guessing among a few.",
         cause="Units that died or saturated, a rate that threw the weights far away, or classes too rare.",
         cure="Lower the learning rate, or let batches keep the scale of activations in order by batch normalisation.",
-        changes=_lower_rate(evidence, 10.0),
+        changes=evidence.divided_rate(10.0),
     )
 
 
@@ -191,10 +191,6 @@ def _rank_of_label(predictions: Predictions) -> np.ndarray:
 def _finite_max(predictions: Predictions) -> float:
     finite = predictions.probabilities_NC[np.isfinite(predictions.probabilities_NC)]
     return float(finite.max()) if finite.size else 0.0
-
-
-def _lower_rate(evidence: Evidence, factor: float) -> dict[str, float]:
-    return {"optimizer.lr": float(f"{evidence.rate / factor:.3g}")} if evidence.in_epochs else {}
 
 
 def _named(classes: list[str]) -> str:

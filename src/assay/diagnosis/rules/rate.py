@@ -33,7 +33,7 @@ def diverged(evidence: Evidence) -> Finding | None:
     gradient = _highest_gradient(evidence)
     if gradient is not None:
         seen += f" The largest gradient norm was {gradient:.3g}."
-    lower = _lower_rate(evidence, 10.0)
+    lower = evidence.divided_rate(10.0)
     return Finding(
         rule="diverged",
         severity="severe",
@@ -75,7 +75,7 @@ def rate_too_high(evidence: Evidence) -> Finding | None:
         why="Large steps jump over what they are looking for; the model is worse than it need be.",
         cause=f"{evidence.rate:g} is much for {evidence.recipe.optimizer.name} on this network.",
         cure="Take a tenth of the rate, or look for one with `assay lr`.",
-        changes=_lower_rate(evidence, 10.0),
+        changes=evidence.divided_rate(10.0),
         chart=_losses(evidence),
     )
 
@@ -98,7 +98,7 @@ def rate_too_low(evidence: Evidence) -> Finding | None:
         why="The model is almost as it was before training.",
         cause=f"{evidence.rate:g} is little for {evidence.recipe.optimizer.name} on this network, for so few steps.",
         cure=f"Take {factor:.0f} times the rate, or look for one with `assay lr`.",
-        changes=_lower_rate(evidence, 1.0 / factor),
+        changes=evidence.divided_rate(1.0 / factor),
         chart=_losses(evidence),
     )
 
@@ -125,7 +125,7 @@ def oscillation(evidence: Evidence) -> Finding | None:
         why="Which epoch is the last decides the result, by luck.",
         cause="Steps too large for the end of training, or running statistics of small batches.",
         cure="Let the rate fall to zero." if constant else "Lower the rate.",
-        changes={"schedule": {"name": "cosine"}} if constant else _lower_rate(evidence, 3.0),
+        changes={"schedule": {"name": "cosine"}} if constant else evidence.divided_rate(3.0),
         chart=Chart(
             x="epoch",
             y="accuracy",
@@ -249,7 +249,3 @@ def _losses(evidence: Evidence) -> Chart | None:
         return None
     x, y = zip(*found, strict=True)
     return Chart(x="step", y="training loss", series=(Series(name="training", x=x, y=y),))
-
-
-def _lower_rate(evidence: Evidence, factor: float) -> dict[str, object]:
-    return {"optimizer.lr": float(f"{evidence.rate / factor:.3g}")}
