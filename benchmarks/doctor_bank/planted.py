@@ -64,9 +64,12 @@ class AllZero(Net):
 
 
 class AllFrozen(Net):
+    """Only the last biases are trained; a run refuses to train nothing at all."""
+
     def __init__(self, input_shape: tuple[int, ...], classes: int, kind: str = "linear") -> None:
         super().__init__(input_shape, classes, kind)
         self.requires_grad_(False)
+        self.head.bias.requires_grad_(True)
 
 
 class DeadUnits(Net):
@@ -106,26 +109,22 @@ class Spoilt:
         )
         train, val = slice(0, len(train_N)), slice(len(train_N), len(train_N) + len(val_N))
         test = slice(len(train_N) + len(val_N), None)
-        keep = np.ones(len(labels_N), dtype=bool)
         if self._fault == "labels shuffled":
             labels_N = rng.permutation(labels_N)
         elif self._fault == "label noise":
             drawn = rng.random(len(labels_N)) < 0.3
             labels_N = np.where(drawn, rng.integers(0, len(found.classes), size=len(labels_N)), labels_N)
-        elif self._fault == "class missing":
-            keep[train] = labels_N[train] != len(found.classes) - 1
         elif self._fault == "test not normalised":
             inputs[test] = inputs[test] // 6
         elif self._fault == "validation in training":
             inputs[train][: len(val_N)] = inputs[val]
             labels_N[train][: len(val_N)] = labels_N[val]
-        positions = np.cumsum(keep) - 1
         return Examples(
-            inputs=inputs[keep],
-            labels_N=labels_N[keep].astype(np.int64),
+            inputs=inputs,
+            labels_N=labels_N.astype(np.int64),
             classes=found.classes,
-            val_indices=positions[np.arange(len(labels_N))[val]],
-            test_indices=positions[np.arange(len(labels_N))[test]],
+            val_indices=np.arange(len(labels_N))[val],
+            test_indices=np.arange(len(labels_N))[test],
         )
 
     def fingerprint(self) -> str:

@@ -182,13 +182,6 @@ def test_an_initial_loss_far_from_guessing() -> None:
     assert "initial_loss" not in rules_of(made_up(metrics={"initial_loss": 2.6}))
 
 
-def test_a_class_without_training_examples() -> None:
-    counts = {"train": [0, *[800] * 9], "val": [200] * 10, "test": [200] * 10}
-    finding = diagnose_evidence(made_up(data={"shape": [1, 8, 8], "counts": counts}))[0]
-    assert finding.rule == "class_missing"
-    assert finding.title == "Class a has no training example"
-
-
 def test_classes_that_are_never_predicted() -> None:
     of_val = predictions(0.96)
     probabilities_NC = np.full_like(of_val.probabilities_NC, 0.05)

@@ -121,7 +121,7 @@ def test_the_policy_admits_exactly_the_style_sheet_and_the_script(document: Docu
 
 def test_every_figure_can_be_read_without_seeing_it(document: Document) -> None:
     charts = [attributes for attributes in document.all("svg") if attributes.get("role") == "img"]
-    assert len(charts) == 4 + 7 + 3 * 4 + 4 + 4  # claims, curve panels, distribution rows, matrices, reliability
+    assert len(charts) == 4 + 8 + 3 * 4 + 4 + 4  # claims, curve panels, distribution rows, matrices, reliability
     assert all(attributes["aria-label"] and attributes["tabindex"] == "0" for attributes in charts)
     plain = [a for a in document.all("svg") if a.get("role") != "img" and a.get("class") != "stretch"]
     assert all(attributes.get("aria-hidden") == "true" for attributes in plain)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.special import stdtrit
 from synthetic_study import DROPOUT, ENVIRONMENT, Behaviour, MemoryRun, dropout_study, make_results, make_run
 
-from assay.records import FailedRun
+from assay.records import EpochRecord, FailedRun
 from assay.reports import build, build_page, curves
 from assay.reports.build import value_text
 from assay.reports.estimates import estimate
@@ -82,15 +82,24 @@ def test_metrics_are_those_claimed_then_the_accuracies(page: Page) -> None:
     assert [metric.name for metric in page.metrics] == ["val_accuracy", "test_accuracy", "val_loss"]
 
 
+def _of_epoch(epoch: EpochRecord, name: str) -> float:
+    if name == "accuracy_gap":
+        assert epoch.train_accuracy is not None
+        assert epoch.val_accuracy is not None
+        return epoch.train_accuracy - epoch.val_accuracy
+    return float(getattr(epoch, name))
+
+
 def test_curves_are_means_over_seeds_by_epoch(results: StudyResults, page: Page) -> None:
     panels = {panel.metric.name: panel for panel in (*page.curves.panels, *page.curves.folded)}
     assert list(panels) == [
-        "val_accuracy", "train_accuracy", "val_loss", "train_loss", "gradient_norm", "weight_norm", "lr",
+        "val_accuracy", "train_accuracy", "val_loss", "train_loss",
+        "accuracy_gap", "gradient_norm", "weight_norm", "lr",
     ]  # fmt: skip
     for name, panel in panels.items():
         for curve in panel.curves:
             histories = [run.history() for run in results.runs[curve.arm].values()]
-            values_SE = np.array([[getattr(epoch, name) for epoch in history] for history in histories])
+            values_SE = np.array([[_of_epoch(epoch, name) for epoch in history] for history in histories])
             assert curve.epochs == tuple(range(1, 41))
             assert curve.mean == pytest.approx(values_SE.mean(axis=0))
             assert curve.deviation == pytest.approx(values_SE.std(axis=0, ddof=1))

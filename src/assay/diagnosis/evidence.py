@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import StoreError
-from assay.metrics.vitals import VITALS, ActivitySample, Vitals, vitals_read
+from assay.metrics.vitals import VITALS, ActivitySample, Vitals, gradients_of, update_ratios_of, vitals_read
 from assay.recipe.schema import FittedAtOnce, MuonOptimizer, Recipe
 from assay.records import Array, EpochRecord, Predictions, RunRecord, Split
 from assay.studies.store.contract import StoredRun
@@ -145,27 +145,15 @@ class Evidence:
         """What a step changed of each weight tensor, relative to it; not-a-number where either is not finite or 0."""
         if self.vitals is None or not self.vitals.samples:
             return np.empty((0, 0))
-        return _ratio([one.update_L for one in self.vitals.samples], [one.weight_L for one in self.vitals.samples])
+        return update_ratios_of(self.vitals)
 
     @cached_property
     def gradients_SL(self) -> Array:
         """Root mean square of each weight tensor's gradient."""
         if self.vitals is None or not self.vitals.samples:
             return np.empty((0, 0))
-        return _table([one.gradient_L for one in self.vitals.samples])
+        return gradients_of(self.vitals)
 
     @property
     def last_activity(self) -> ActivitySample | None:
         return self.vitals.activity[-1] if self.vitals and self.vitals.activity else None
-
-
-def _table(rows: list[tuple[float | None, ...]]) -> Array:
-    return np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=np.float64)
-
-
-def _ratio(above: list[tuple[float | None, ...]], below: list[tuple[float | None, ...]]) -> Array:
-    above_SL, below_SL = _table(above), _table(below)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio_SL = above_SL / below_SL
-    ratio_SL[~np.isfinite(ratio_SL)] = math.nan
-    return ratio_SL

@@ -15,7 +15,6 @@ RULES: tuple[Rule, ...] = (
     rate.diverged,
     fit.not_learning,
     fit.labels_at_random,
-    predictions.class_missing,
     predictions.softmax_twice,
     predictions.last_relu,
     predictions.class_collapse,

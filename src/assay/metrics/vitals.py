@@ -7,12 +7,17 @@ Shape key: S sampled steps, L weight tensors, T stretches of steps, A nonlineari
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from pydantic import FiniteFloat, TypeAdapter
 
+from assay.errors import StoreError
 from assay.metrics.kept_json import Count, Share, read_json
+from assay.records import Array
 
 VITALS = "vitals.json"
 """The artefact that a run keeps."""
@@ -86,6 +91,7 @@ class Vitals:
 
 
 _VITALS: TypeAdapter[Vitals] = TypeAdapter(Vitals)
+_MOST_BYTES = 20_000_000
 
 
 def vitals_written(vitals: Vitals) -> bytes:
@@ -99,4 +105,43 @@ def vitals_read(content: bytes) -> Vitals:
     Raises:
         StoreError: the file is damaged; the message begins with a verb, for the caller to name the file.
     """
-    return read_json(_VITALS, content)
+    vitals = read_json(_VITALS, content, most_bytes=_MOST_BYTES)
+    for sample in vitals.samples:
+        for values_L in (sample.gradient_L, sample.weight_L, sample.update_L):
+            if len(values_L) != len(vitals.weights):
+                raise StoreError(f"is damaged at step {sample.step}: {len(values_L)} values of {len(vitals.weights)}.")
+    return vitals
+
+
+def gradients_of(vitals: Vitals) -> Array:
+    """Root mean square of each weight tensor's gradient, (S, L); not-a-number where it was not finite."""
+    return _table([one.gradient_L for one in vitals.samples], len(vitals.weights))
+
+
+def update_ratios_of(vitals: Vitals) -> Array:
+    """What a step changed of each weight tensor, relative to it, (S, L); not-a-number where either was not finite, or
+    the tensor 0."""
+    update_SL = _table([one.update_L for one in vitals.samples], len(vitals.weights))
+    weight_SL = _table([one.weight_L for one in vitals.samples], len(vitals.weights))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio_SL = update_SL / weight_SL
+    ratio_SL[~np.isfinite(ratio_SL)] = math.nan
+    return ratio_SL
+
+
+def update_ratio_by_epoch(vitals: Vitals, epochs: int) -> Array:
+    """The median of the tensors' ratios of update to weights, averaged over the samples of each epoch from 1 on;
+    not-a-number where none was taken."""
+    ratio_SL = update_ratios_of(vitals)
+    values_E: list[list[float]] = [[] for _ in range(epochs)]
+    for sample, ratio_L in zip(vitals.samples, ratio_SL, strict=True):
+        epoch = sample.step // max(1, vitals.steps_per_epoch)
+        known_L = ratio_L[np.isfinite(ratio_L)]
+        if known_L.size and epoch < epochs:
+            values_E[epoch].append(float(np.median(known_L)))
+    return np.array([float(np.mean(values)) if values else math.nan for values in values_E])
+
+
+def _table(rows: Sequence[tuple[float | None, ...]], columns: int) -> Array:
+    table = [[math.nan if value is None else value for value in row] for row in rows]
+    return np.array(table, dtype=np.float64).reshape(len(rows), columns)

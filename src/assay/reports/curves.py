@@ -20,8 +20,20 @@ MOST_CURVES = 24
 """Curves in one panel; beyond it none could be told from another."""
 MOST_POINTS = 150
 SHOWN = ("val_accuracy", "train_accuracy", "val_loss", "train_loss")
-FOLDED = ("gradient_norm", "weight_norm", "lr")
-_RATE = Metric(name="lr", better="higher", unit="norm", meaning="learning rate", per_epoch=True)
+FOLDED = ("accuracy_gap", "update_ratio", "gradient_norm", "weight_norm", "lr")
+_DRAWN_ONLY = {
+    "accuracy_gap": replace(CATALOGUE["accuracy_gap"], measured=True),
+    "lr": Metric(name="lr", better="higher", unit="norm", meaning="learning rate", per_epoch=True),
+    "update_ratio": Metric(
+        name="update_ratio",
+        better="lower",
+        unit="norm",
+        meaning="what a step changes of a weight tensor, relative to it",
+        per_epoch=True,
+        measured=True,
+    ),
+}
+"""What is drawn by epoch, and cannot be claimed so."""
 
 
 def curves(evidence: Evidence, metrics: Sequence[Metric]) -> Curves:
@@ -61,13 +73,14 @@ def _drawn_arms(evidence: Evidence) -> frozenset[str]:
 def _panel(evidence: Evidence, name: str, drawn: frozenset[str]) -> CurvePanel:
     found = []
     at_once = _fitted_at_once(evidence)
+    metric = _DRAWN_ONLY.get(name) or CATALOGUE[name]
     for position, arm in enumerate(evidence.arms):
-        if arm.name not in drawn or (name == _RATE.name and arm.name in at_once):  # such an arm has no rate
+        if arm.name not in drawn or (name == "lr" and arm.name in at_once):  # such an arm has no rate
             continue
-        curve = _curve(arm, position, CATALOGUE.get(name, _RATE))
+        curve = _curve(arm, position, metric)
         if curve is not None:
             found.append(_level(curve, _longest(evidence)) if arm.name in at_once else curve)
-    return CurvePanel(metric=CATALOGUE.get(name, _RATE), curves=tuple(found))
+    return CurvePanel(metric=metric, curves=tuple(found))
 
 
 def _longest(evidence: Evidence) -> int:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.errors import StoreError
 from assay.metrics.catalogue import Metric
+from assay.metrics.vitals import VITALS, update_ratio_by_epoch, vitals_read
 from assay.records import EpochRecord, Predictions, RunRecord, Split
 from assay.studies.results import StudyResults
 from assay.studies.store.contract import StoredRun
@@ -28,9 +30,15 @@ class RunEvidence:
     record: RunRecord
     location: str
     history_EF: NDArray[np.float64]
+    update_ratio_E: NDArray[np.float64]
+    """See `assay.metrics.vitals.update_ratio_by_epoch`; of a run that kept none, or a damaged file, not-a-number."""
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """One history field over the epochs."""
+        """One history field over the epochs, or what is computed of them."""
+        if name == "update_ratio":
+            return self.update_ratio_E
+        if name == "accuracy_gap":
+            return self.column("train_accuracy") - self.column("val_accuracy")
         column_E: NDArray[np.float64] = self.history_EF[:, _COLUMN[name]]
         return column_E
 
@@ -116,8 +124,15 @@ def _gather_arm(name: str, runs: Mapping[int, StoredRun]) -> ArmEvidence:
     gathered = []
     predictions = []
     for seed, run in sorted(runs.items()):
+        history_EF = _history(run.history())
         gathered.append(
-            RunEvidence(seed=seed, record=run.record, location=run.location, history_EF=_history(run.history()))
+            RunEvidence(
+                seed=seed,
+                record=run.record,
+                location=run.location,
+                history_EF=history_EF,
+                update_ratio_E=_update_ratios(run, history_EF[:, _COLUMN["epoch"]]),
+            )
         )
         predictions.append(run.predictions())
     classes = len(gathered[0].record.classes) if gathered else 0
@@ -132,6 +147,17 @@ def _gather_arm(name: str, runs: Mapping[int, StoredRun]) -> ArmEvidence:
 def _history(epochs: tuple[EpochRecord, ...]) -> NDArray[np.float64]:
     rows = [[getattr(epoch, name) for name in HISTORY_FIELDS] for epoch in epochs]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(HISTORY_FIELDS))  # None becomes not-a-number
+
+
+def _update_ratios(run: StoredRun, epoch_E: NDArray[np.float64]) -> NDArray[np.float64]:
+    content = run.artefact(VITALS)
+    last = int(epoch_E.max(initial=0))
+    try:
+        ratio_E = np.full(last, np.nan) if content is None else update_ratio_by_epoch(vitals_read(content), last)
+    except StoreError:
+        ratio_E = np.full(last, np.nan)  # told where the file is shown, in `assay.reports.activations`
+    places_E = epoch_E.astype(np.int64) - 1
+    return np.where(places_E >= 0, np.append(ratio_E, np.nan)[places_E], np.nan)
 
 
 def _confusion(predictions: list[Mapping[str, Predictions]], classes: int) -> ConfusionCounts | None:

@@ -1,4 +1,5 @@
-"""A closer look at the models of a study: what they get wrong, their first filters and weights, and where they look.
+"""A closer look at the models of a study: what they get wrong, their filters, weights and activations, and where they
+look.
 
 Of each arm the first run is shown. What it kept is described in `assay.metrics.mistakes`,
 `assay.metrics.class_activation` and `assay.metrics.weight_statistics`. It is read with distrust, as stores are copied
@@ -16,6 +17,8 @@ from assay.errors import StoreError
 from assay.metrics.class_activation import CLASS_ACTIVATION, ClassActivation, class_activation_read
 from assay.metrics.mistakes import MISTAKES, Mistakes, mistakes_read
 from assay.metrics.shown_examples import ShownExample, Tiles
+from assay.reports.activations import Activations
+from assay.reports.activations import activations as activations_of
 from assay.reports.evidence import ArmEvidence, Evidence, WrongCounts
 from assay.reports.pictures import Picture, picture_of
 from assay.reports.weights import Weights, weights
@@ -104,6 +107,7 @@ class Looking:
     activations: tuple[ArmActivation, ...]
     filters: tuple[ArmFilters, ...]
     weights: Weights
+    outputs: Activations
     remarks: tuple[str, ...]
 
     @property
@@ -113,7 +117,8 @@ class Looking:
 
     @property
     def empty(self) -> bool:
-        return not (self.pictured or self.weights.rows or self.weights.remarks or self.remarks)
+        tables = self.weights.rows or self.weights.remarks or self.outputs.rows or self.outputs.remarks
+        return not (self.pictured or tables or self.remarks)
 
 
 def looking(evidence: Evidence) -> Looking:
@@ -151,6 +156,7 @@ def looking(evidence: Evidence) -> Looking:
         activations=tuple(activations),
         filters=tuple(filters),
         weights=weights(evidence),
+        outputs=activations_of(evidence),
         remarks=tuple(remarks),
     )
 

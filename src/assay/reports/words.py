@@ -179,11 +179,14 @@ def count(amount: int, noun: str, plural: str | None = None) -> str:
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
 
 
+_OTHERWISE = {"lr": "learning rate", "update_ratio": "update-to-weight ratio"}
+
+
 def label(metric: Metric) -> str:
     """A metric's name as a heading: ``validation accuracy``, ``training loss at epoch 5``."""
     base, at, epoch = metric.name.partition("@")
-    if base == "lr":
-        return "learning rate"
+    if base in _OTHERWISE:
+        return _OTHERWISE[base]
     text = re.sub(r"\b(?:val\b|train\b|f1\b|roc auc\b|top(?=\d))", _in_words, base.replace("_", " "))
     return f"{text} at epoch {epoch}" if at else text
 

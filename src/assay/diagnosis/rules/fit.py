@@ -14,6 +14,15 @@ _GAP = 0.05
 _LARGE_GAP = 0.15
 _WELL_FITTED = 0.95
 """Training accuracy from which on a model does not underfit."""
+_LITTLE_TRAINED = 0.01
+"""Share of the parameters: below it, almost all are frozen."""
+_FROZEN = ("Almost all of it is frozen.", "Train at least the last layer's weights.")
+_NOTHING_LEARNT = (
+    "A rate far too high or far too low, weights that start all equal, units that are dead from the start, or labels "
+    "that have nothing to do with the images.",
+    "Run `assay doctor` on the study file: it tries a single batch.",
+)
+"""Causes, and what to do."""
 
 
 def not_learning(evidence: Evidence) -> Finding | None:
@@ -26,20 +35,18 @@ def not_learning(evidence: Evidence) -> Finding | None:
         return None
     if not evidence.by_chance(on_val, "val") or not evidence.by_chance(on_train, "train"):
         return None
-    untrained = evidence.record.trainable_parameters == 0
+    trained, all_ = evidence.record.trainable_parameters, evidence.record.parameters
+    frozen = trained < _LITTLE_TRAINED * all_
     return Finding(
         rule="not_learning",
         severity="severe",
         title="The model has learnt nothing",
         seen=f"After {len(evidence.history)} epochs training accuracy is {on_train:.1%} and validation accuracy "
         f"{on_val:.1%}; always saying the most frequent class gives {evidence.chance:.1%}."
-        + (" None of its parameters is trained." if untrained else ""),
+        + (f" Of its {all_:,} parameters {trained:,} are trained." if frozen else ""),
         why="Nothing that is measured of it means anything.",
-        cause="All of it is frozen."
-        if untrained
-        else "A rate far too high or far too low, weights that start all equal, units that are dead from the start, or "
-        "labels that have nothing to do with the images.",
-        cure="Thaw the last layers." if untrained else "Run `assay doctor` on the study file: it tries a single batch.",
+        cause=_FROZEN[0] if frozen else _NOTHING_LEARNT[0],
+        cure=_FROZEN[1] if frozen else _NOTHING_LEARNT[1],
         chart=_curves(evidence, "loss"),
     )
 

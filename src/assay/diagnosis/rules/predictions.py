@@ -22,30 +22,6 @@ _LOW_RANKS = 0.35
 no confusion of alike classes any more; labels drawn at random put about 0.55 there, confusions a tenth."""
 
 
-def class_missing(evidence: Evidence) -> Finding | None:
-    """A class that is validated or tested has no training example."""
-    in_training = evidence.counts("train")
-    if in_training is None:
-        return None
-    elsewhere = np.zeros(evidence.classes, dtype=np.int64)
-    for split in ("val", "test"):
-        counts = evidence.counts(split)
-        elsewhere += 0 if counts is None else counts
-    missing = [evidence.record.classes[at] for at in np.flatnonzero((in_training == 0) & (elsewhere > 0))]
-    if not missing:
-        return None
-    share = float(elsewhere[in_training == 0].sum() / elsewhere.sum())
-    return Finding(
-        rule="class_missing",
-        severity="severe",
-        title=f"{_named(missing)} {'has' if len(missing) == 1 else 'have'} no training example",
-        seen=f"{share:.1%} of the validation and test examples are of classes without a training example.",
-        why="These can never be classified rightly, so accuracy has a ceiling that no training lifts.",
-        cause="The training part of the data was gathered or split without these classes.",
-        cure="Add training examples of them, or take the class out of all parts.",
-    )
-
-
 def class_collapse(evidence: Evidence) -> Finding | None:
     """Half of the classes, which training had, are never predicted."""
     of_val = evidence.predictions["val"]
@@ -191,8 +167,3 @@ def _rank_of_label(predictions: Predictions) -> np.ndarray:
 def _finite_max(predictions: Predictions) -> float:
     finite = predictions.probabilities_NC[np.isfinite(predictions.probabilities_NC)]
     return float(finite.max()) if finite.size else 0.0
-
-
-def _named(classes: list[str]) -> str:
-    shown = ", ".join(classes[:3])
-    return f"Class {shown}" if len(classes) == 1 else f"{len(classes)} classes ({shown}{', …' if classes[3:] else ''})"

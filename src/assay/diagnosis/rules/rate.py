@@ -82,7 +82,7 @@ def rate_too_high(evidence: Evidence) -> Finding | None:
 
 def rate_too_low(evidence: Evidence) -> Finding | None:
     """Steps so small that the run ends before anything has happened."""
-    if not evidence.in_epochs or evidence.diverged or evidence.record.trainable_parameters == 0:
+    if not evidence.in_epochs or evidence.diverged:
         return None
     path = _path(evidence)
     progress = _progress(evidence)

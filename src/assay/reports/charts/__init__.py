@@ -12,6 +12,7 @@ from assay.reports.charts.forest import forest
 from assay.reports.charts.histogram import histogram
 from assay.reports.charts.matrix import matrix
 from assay.reports.charts.reliability import reliability
+from assay.reports.charts.sparkline import sparkline
 from assay.reports.charts.thumbnails import sheet, thumbnail
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "matrix",
     "reliability",
     "sheet",
+    "sparkline",
     "thumbnail",
 ]

@@ -78,8 +78,8 @@ def curve_scale(panel: CurvePanel) -> Scale:
         return scale_over([*means, *inside], log=True)
     reach = (high - low) * _BAND_ROOM
     inside = [min(max(end, low - reach), high + reach) for end in _band_ends(panel)] if reach else _band_ends(panel)
-    # A line along 100 % must not lie half outside.
-    bounds = (0.0, 1.0 + 0.01 * (1.0 - low)) if panel.metric.unit == "fraction" else None
+    # A line along 100 % must not lie half outside; a gap between accuracies can be negative.
+    bounds = (0.0 if low >= 0.0 else -1.0, 1.0 + 0.01 * (1.0 - low)) if panel.metric.unit == "fraction" else None
     return scale_over([*means, *inside], bounds=bounds)
 
 

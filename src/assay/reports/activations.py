@@ -1,0 +1,143 @@
+"""What came out of the nonlinearities of a study's networks, layer by layer, arms side by side.
+
+What a run kept is described in `assay.metrics.vitals`; of each arm the first run is shown. It is read with distrust: a
+file that breaks a rule is not shown, and said so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assay.errors import StoreError
+from assay.metrics.vitals import VITALS, Activity, Nonlinearity, Vitals, vitals_read
+from assay.reports.evidence import Evidence
+
+MOST_COLUMNS = 12
+MOST_CELLS = 400
+"""Each has a chart of some 500 bytes."""
+
+_Key = tuple[str, str]
+"""Layer and operation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationColumn:
+    """An arm; ``epochs`` are those after which its network was looked at, 0 before training."""
+
+    arm: str
+    position: int
+    seed: int
+    epochs: tuple[int, ...]
+    examples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationCell:
+    """One nonlinearity of one arm; shares by the epochs of its column, None where it was not called. The numbers are
+    those of the last epoch."""
+
+    active: tuple[float | None, ...]
+    spoilt: tuple[float | None, ...]
+    """Dead units of a rectifier, saturated outputs of sigmoid and tanh; empty for others."""
+    mean: float | None
+    deviation: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationRow:
+    """A nonlinearity in the arms that have it; a cell is None in those that do not."""
+
+    layer: str
+    operation: str
+    kind: Nonlinearity
+    units: tuple[int, ...]
+    """As many as there are, if arms differ in it."""
+    cells: tuple[ActivationCell | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    columns: tuple[ActivationColumn, ...]
+    rows: tuple[ActivationRow, ...]
+    remarks: tuple[str, ...]
+
+
+def activations(evidence: Evidence) -> Activations:
+    """The nonlinearities of all arms, in the order in which they first occur.
+
+    Raises:
+        StoreError: a stored file cannot be read.
+    """
+    columns: list[ActivationColumn] = []
+    kept: list[Vitals] = []
+    damaged, more = [], 0
+    for position, arm in enumerate(evidence.arms):
+        content = evidence.results.runs[arm.name][arm.runs[0].seed].artefact(VITALS) if arm.runs else None
+        if content is None:
+            continue
+        try:
+            vitals = vitals_read(content)
+        except StoreError:
+            damaged.append(arm.name)
+            continue
+        if not any(sample.layers for sample in vitals.activity):
+            continue
+        if len(columns) == MOST_COLUMNS:
+            more += 1
+            continue
+        columns.append(
+            ActivationColumn(
+                arm=arm.name,
+                position=position,
+                seed=arm.runs[0].seed,
+                epochs=tuple(sample.epoch for sample in vitals.activity),
+                examples=vitals.activity[-1].examples,
+            )
+        )
+        kept.append(vitals)
+    keys = list(dict.fromkeys(_key(one) for vitals in kept for sample in vitals.activity for one in sample.layers))
+    most_rows = MOST_CELLS // max(1, len(columns))
+    remarks = []
+    if damaged:
+        others = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+        remarks.append(f"What was kept is damaged, and not shown, of {', '.join(damaged[:5])}{others}: {VITALS}.")
+    if more:
+        remarks.append(f"The first {MOST_COLUMNS} of {MOST_COLUMNS + more} arms are shown; each run keeps its own.")
+    if len(keys) > most_rows:
+        remarks.append(f"The first {most_rows} of {len(keys)} activations are shown; all are in {VITALS} of each run.")
+    return Activations(
+        columns=tuple(columns), rows=tuple(_row(key, kept) for key in keys[:most_rows]), remarks=tuple(remarks)
+    )
+
+
+def _key(one: Activity) -> _Key:
+    return one.layer, one.operation
+
+
+def _row(key: _Key, kept: list[Vitals]) -> ActivationRow:
+    found = [[_found(key, sample.layers) for sample in vitals.activity] for vitals in kept]
+    known = [one for of_arm in found for one in of_arm if one is not None]
+    return ActivationRow(
+        layer=key[0],
+        operation=key[1],
+        kind=known[0].kind,
+        units=tuple(sorted({one.units for one in known})),
+        cells=tuple(_cell(of_arm) for of_arm in found),
+    )
+
+
+def _found(key: _Key, layers: tuple[Activity, ...]) -> Activity | None:
+    return next((one for one in layers if _key(one) == key), None)
+
+
+def _cell(samples: list[Activity | None]) -> ActivationCell | None:
+    known = [one for one in samples if one is not None]
+    if not known:
+        return None
+    share = {"rectifier": "dead", "saturating": "saturated"}.get(known[0].kind)
+    return ActivationCell(
+        active=tuple(None if one is None else one.active for one in samples),
+        spoilt=tuple(None if one is None else float(getattr(one, share)) for one in samples) if share else (),
+        mean=known[-1].mean,
+        deviation=known[-1].deviation,
+    )
