@@ -24,6 +24,7 @@ from truth import CONSEQUENCES, EXPECTED, MEASURED, Fact, facts_of
 from units import facts_of_units
 
 from assay.diagnosis.run import RULES, diagnose
+from assay.errors import AssayError
 from assay.recipe.schema import Recipe
 from assay.run_names import fingerprint_now
 from assay.studies.store.contract import StoredRun
@@ -49,7 +50,12 @@ def bank_runs(cases: tuple[Case, ...], store: Path, jobs: int) -> dict[str, Stor
     with ProcessPoolExecutor(jobs) as pool:
         futures = {pool.submit(train, recipes[name], store): name for name in missing}
         for done, future in enumerate(as_completed(futures), start=1):
-            print(f"[{done}/{len(missing)}] {futures[future]}: {future.result():.0f} s", file=sys.stderr, flush=True)
+            try:
+                seconds = future.result()
+            except AssayError as error:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise SystemExit(f"{futures[future]}: {error}") from error
+            print(f"[{done}/{len(missing)}] {futures[future]}: {seconds:.0f} s", file=sys.stderr, flush=True)
     found = {name: keeper.get(fingerprint) for name, fingerprint in names.items()}
     return {name: run for name, run in found.items() if run is not None}
 
@@ -122,9 +128,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=Path("bank-runs"))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--part", choices=["tuning", "held_out"], help="this part alone")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     asked = parser.parse_args()
-    cases = tuple(case for case in every_case() if asked.only in case.name)
+    cases = tuple(case for case in every_case() if asked.only in case.name and asked.part in (None, case.part))
     runs = bank_runs(cases, asked.store, asked.jobs)
     scores: dict[str, dict[str, Score]] = defaultdict(lambda: defaultdict(Score))
     severe: Counter[tuple[str, bool]] = Counter()

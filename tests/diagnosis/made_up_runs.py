@@ -39,6 +39,19 @@ def predictions(
     )
 
 
+def uncertain_predictions(examples: int = 2000, classes: int = 10, *, seed: int = 0) -> Predictions:
+    """Of examples easy and hard, with labels drawn from the probabilities themselves."""
+    rng = np.random.default_rng(seed)
+    score_NC = rng.normal(size=(examples, classes)) * rng.uniform(1.0, 10.0, size=(examples, 1))
+    probability_NC = np.exp(score_NC - score_NC.max(axis=1, keepdims=True))
+    probability_NC /= probability_NC.sum(axis=1, keepdims=True)
+    drawn_N1 = rng.random((examples, 1))
+    labels_N = (drawn_N1 > probability_NC.cumsum(axis=1)[:, :-1]).sum(axis=1)
+    return Predictions(
+        probabilities_NC=probability_NC.astype(np.float32), labels_N=labels_N, indices_N=np.arange(examples)
+    )
+
+
 def history(
     train_accuracy: Sequence[float],
     val_accuracy: Sequence[float],

@@ -125,8 +125,13 @@ class Evidence:
     @cached_property
     def chance(self) -> float:
         """Validation accuracy of always saying the most frequent class."""
-        labels_N = self.predictions["val"].labels_N
-        return float(np.bincount(labels_N).max() / len(labels_N))
+        return self._chance_in("val")
+
+    def _chance_in(self, split: Split) -> float:
+        of = self.predictions.get(split)
+        if of is None:  # of training no predictions are kept
+            return self.chance
+        return float(np.bincount(of.labels_N).max() / len(of.labels_N))
 
     def noise(self, accuracy: float, split: Split) -> float:
         """Standard deviation of an accuracy on that split, over sets of as many examples; never 0."""
@@ -136,7 +141,9 @@ class Evidence:
 
     def by_chance(self, accuracy: float, split: Split) -> bool:
         """Whether so much could come of always saying one class, or of guessing."""
-        return accuracy <= self.chance + SURE * self.noise(self.chance, split) + self.noise(self.chance, "val")
+        chance = self._chance_in(split)
+        room = self.noise(chance, "val") if split == "train" else 0.0  # whose chance is that of validation
+        return accuracy <= chance + SURE * self.noise(chance, split) + room
 
     # --- what was watched ---------------------------------------------------------------------------------------------
 

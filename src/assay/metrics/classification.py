@@ -1,7 +1,8 @@
 """What a classifier is worth on a set of examples: from its probabilities and the labels.
 
-Precision, recall, F1 and top-k are scikit-learn's. What needs its influence values for an interval over examples anyway
-(`assay.metrics.intervals`) has its value from them: it equals scikit-learn's too, which tests hold it to.
+Every value equals scikit-learn's, which tests hold it to, on degenerate inputs too. It is computed here all the same:
+intervals over examples (`assay.metrics.intervals`) need what makes a figure up, example by example, and importing
+scikit-learn's metrics would take a worker longer than many a short training.
 
 Shape key: N examples, C classes.
 """
@@ -62,20 +63,17 @@ def _areas(probabilities_NC: Array, labels_N: Labels) -> dict[int, Area]:
 def _class_scores(
     labels_N: Labels, predicted_N: Labels, classes: int, areas: Mapping[int, Area]
 ) -> tuple[ClassScores, ...]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    precision_C, recall_C, f1_C, support_C = precision_recall_fscore_support(
-        labels_N, predicted_N, labels=np.arange(classes), zero_division=0
-    )
+    hits_C = np.bincount(labels_N[labels_N == predicted_N], minlength=classes)
+    support_C = np.bincount(labels_N, minlength=classes)
     taken_C = np.bincount(predicted_N[predicted_N >= 0], minlength=classes)
     return tuple(
         ClassScores(
             support=int(support_C[at]),
             predicted=int(taken_C[at]),
-            precision=wilson(float(precision_C[at]), float(taken_C[at])),
-            recall=wilson(float(recall_C[at]), float(support_C[at])),
+            precision=wilson(_share(hits_C[at], taken_C[at]), float(taken_C[at])),
+            recall=wilson(_share(hits_C[at], support_C[at]), float(support_C[at])),
             f1=proportion(
-                float(f1_C[at]),
+                _share(2 * hits_C[at], support_C[at] + taken_C[at]),
                 influence.of_f1(labels_N, predicted_N, at),
                 trials=float(support_C[at] + taken_C[at]) / 2.0,
             ),
@@ -83,6 +81,11 @@ def _class_scores(
         )
         for at in range(classes)
     )
+
+
+def _share(part: int, whole: int) -> float:
+    """Of nothing it is 0."""
+    return float(part / whole) if whole else 0.0
 
 
 def _of_decisions(labels_N: Labels, predicted_N: Labels, classes: tuple[ClassScores, ...]) -> dict[str, Estimated]:
@@ -113,16 +116,12 @@ def _of_decisions(labels_N: Labels, predicted_N: Labels, classes: tuple[ClassSco
 
 def _of_ranks(probabilities_NC: Array, labels_N: Labels, areas: Mapping[int, Area]) -> dict[str, Estimated]:
     """Figures of the order in which the model holds classes, or examples of a class, for likely."""
-    from sklearn.metrics import top_k_accuracy_score
-
     examples, classes = probabilities_NC.shape
-    figures = {
-        f"top{k}_accuracy": wilson(
-            float(top_k_accuracy_score(labels_N, probabilities_NC, k=k, labels=np.arange(classes))), float(examples)
-        )
-        for k in TOP
-        if k < classes
-    }
+    own_N1 = probabilities_NC[np.arange(examples), labels_N][:, None]
+    # Of equal probabilities, scikit-learn ranks the class that comes last highest.
+    after_NC = (probabilities_NC == own_N1) & (np.arange(classes) > labels_N[:, None])
+    rank_N = ((probabilities_NC > own_N1) | after_NC).sum(axis=1)
+    figures = {f"top{k}_accuracy": wilson(float((rank_N < k).mean()), float(examples)) for k in TOP if k < classes}
     if areas:
         value = float(np.mean([one.value for one in areas.values()]))
         figures["roc_auc"] = proportion(value, np.mean([one.influence_N for one in areas.values()], axis=0))

@@ -125,6 +125,11 @@ class Recipe(Section):
         check_parts_fit(self)
         return self
 
+    @property
+    def probabilistic(self) -> bool:
+        """Whether the model gives probabilities, and not only decisions."""
+        return not isinstance(self.model, SvmModel)
+
     def at_seed(self, seed: int) -> Recipe:
         """The same recipe with another seed."""
         return self.model_copy(update={"seed": seed})

@@ -15,7 +15,7 @@ import torch
 from assay.metrics.catalogue import CATALOGUE, CLASSIFICATION
 from assay.metrics.classification import classification_report
 from assay.metrics.evaluation import EVALUATION, ClassificationReport, reports_written
-from assay.recipe.schema import FittedAtOnce, Recipe, SvmModel
+from assay.recipe.schema import FittedAtOnce, Recipe
 from assay.records import EpochRecord, Predictions, Run, RunRecord, Split
 from assay.training.artefacts import artefacts
 from assay.training.checkpoint import CannotRestoreError, Checkpoints
@@ -111,8 +111,9 @@ def _run(recipe: Recipe, fingerprint: str, device: str, checkpoints: Checkpoints
         }
         pictures = artefacts(recipe, data)
         table = {} if network is None else layer_table(recipe, network.model, data.input_shape)
-        probabilistic = _probabilistic(recipe)
-        look = closer_look(data, predictions["test"], trained.weights, network, engine, probabilistic=probabilistic)
+        look = closer_look(
+            data, predictions["test"], trained.weights, network, engine, probabilistic=recipe.probabilistic
+        )
     reports = {name: _report(recipe, predictions[name]) for name in _KEPT}
     figures = {**_metrics(trained), **_figures(reports), "near_zero_weights": look.near_zero_weights}
     notes = (network.notes if network else ()) + trained.notes + _notes(recipe, data, surroundings.warnings)
@@ -199,11 +200,7 @@ def _metrics(trained: Trained) -> dict[str, float | None]:
 
 
 def _report(recipe: Recipe, predictions: Predictions) -> ClassificationReport:
-    return classification_report(predictions, probabilistic=_probabilistic(recipe))
-
-
-def _probabilistic(recipe: Recipe) -> bool:
-    return not isinstance(recipe.model, SvmModel)
+    return classification_report(predictions, probabilistic=recipe.probabilistic)
 
 
 def _figures(reports: Mapping[Split, ClassificationReport]) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from assay.diagnosis.evidence import SURE, Evidence
 from assay.diagnosis.finding import Chart, Finding, Series
+from assay.diagnosis.rules.predictions import validation_flatters
 
 _GAP = 0.05
 """Training minus validation accuracy from which on a model overfits."""
@@ -16,6 +17,11 @@ _WELL_FITTED = 0.95
 """Training accuracy from which on a model does not underfit."""
 _LITTLE_TRAINED = 0.01
 """Share of the parameters: below it, almost all are frozen."""
+_CARRIES_OVER = 0.25
+"""Of what is learnt in training, the share that labels drawn at random might seem to carry over to validation."""
+_BIAS = 3.0
+"""Training error over the gap, from where on a model is told to underfit: three quarters of its validation error are
+there on training examples already."""
 _FROZEN = ("Almost all of it is frozen.", "Train at least the last layer's weights.")
 _NOTHING_LEARNT = (
     "A rate far too high or far too low, weights that start all equal, units that are dead from the start, or labels "
@@ -56,8 +62,18 @@ def labels_at_random(evidence: Evidence) -> Finding | None:
     on_val, on_train = evidence.metric("val_accuracy"), evidence.metric("train_accuracy")
     if on_val is None or on_train is None or evidence.diverged:
         return None
-    sd = evidence.noise(evidence.chance, "train")
-    if not evidence.by_chance(on_val, "val") or on_train < evidence.chance + max(0.05, 2 * SURE * sd):
+    learnt = on_train - evidence.chance
+    if not evidence.by_chance(on_val, "val") or learnt < max(0.05, 2 * SURE * evidence.noise(evidence.chance, "train")):
+        return None
+    # Few examples, or a model that learnt little, cannot show that nothing carries over: what may carry over, within
+    # two standard deviations, must be little beside what was learnt; and the test split must agree.
+    carried = on_val + 2 * evidence.noise(on_val, "val") - evidence.chance
+    on_test = evidence.metric("test_accuracy")
+    if on_test is not None:
+        if not evidence.by_chance(on_test, "test"):
+            return None
+        carried = min(carried, on_test + 2 * evidence.noise(on_test, "test") - evidence.chance)
+    if carried > _CARRIES_OVER * learnt:
         return None
     return Finding(
         rule="labels_at_random",
@@ -78,7 +94,7 @@ def overfitting(evidence: Evidence) -> Finding | None:
     if on_val is None or on_train is None or evidence.diverged:
         return None
     gap, sd = on_train - on_val, evidence.noise(on_val, "val")
-    if gap < max(_GAP, SURE * sd):
+    if gap < max(_GAP, 2 * sd):
         return None
     large = gap >= _LARGE_GAP
     change = _against_overfitting(evidence)
@@ -96,12 +112,11 @@ def overfitting(evidence: Evidence) -> Finding | None:
 
 
 def underfitting(evidence: Evidence) -> Finding | None:
-    """Training itself is not learnt, and validation is no worse."""
+    """Most of what validation gets wrong, training gets wrong as well."""
     on_val, on_train = evidence.metric("val_accuracy"), evidence.metric("train_accuracy")
     if on_val is None or on_train is None or evidence.diverged or evidence.by_chance(on_train, "train"):
         return None
-    gap, sd = on_train - on_val, evidence.noise(on_val, "val")
-    if on_train >= _WELL_FITTED or gap >= max(_GAP / 2, SURE * sd):
+    if on_train >= _WELL_FITTED or 1.0 - on_train < _BIAS * (on_train - on_val) or validation_flatters(evidence):
         return None
     falling = _still_falling(evidence)
     changes = {"train.epochs": 2 * evidence.recipe.train.epochs} if evidence.in_epochs and falling else {}
@@ -111,7 +126,7 @@ def underfitting(evidence: Evidence) -> Finding | None:
         title=f"The model underfits: training accuracy is only {on_train:.1%}",
         seen=f"Training accuracy {on_train:.1%}, validation accuracy {on_val:.1%}"
         + (f"; the training loss still fell by {falling:.0%} in the last quarter of the run." if falling else "."),
-        why="The model has not even learnt its training examples, so there is room in both.",
+        why="Most of what it gets wrong in validation it gets wrong in training too, so there is room in both.",
         cause="The run ended too early."
         if falling
         else "A model too small, or too much regularisation or augmentation.",
@@ -155,7 +170,7 @@ def validation_better(evidence: Evidence) -> Finding | None:
     if on_val is None or running is None or evidence.diverged or evidence.by_chance(on_val, "val"):
         return None
     sd = evidence.noise(on_val, "val")
-    if on_val - running < max(0.01, SURE * sd):
+    if on_val - running < max(0.01, SURE * sd) or validation_flatters(evidence):  # which is worse, and explains it
         return None
     recipe = evidence.recipe
     reasons = []

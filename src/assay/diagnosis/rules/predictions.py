@@ -11,15 +11,18 @@ import numpy as np
 
 from assay.diagnosis.evidence import SURE, Evidence
 from assay.diagnosis.finding import Finding
+from assay.metrics.label_noise import random_labels
 from assay.records import Predictions
 
 _GAP = 0.03
 """Least difference between accuracies of validation and test that is told."""
-_SHARE_OF_NOISE = 0.02
-"""Least share of labels that look wrong."""
-_LOW_RANKS = 0.35
-"""Share of wrong predictions in which the label is among the less probable half of the classes, from where on that is
-no confusion of alike classes any more; labels drawn at random put about 0.55 there, confusions a tenth."""
+_RANDOM_LABELS, _UNKNOWN = 0.05, 0.25
+"""Least share of random labels that is told, of a model that knows all classes, and what is added for one that knows
+none."""
+_SURE_GAIN = 8.0
+"""Nats: by chance a gain is as large once in 30,000 times."""
+_LEAST_SHARPNESS = 0.5
+"""Of a model so over-confident that its probabilities must be flattened further, nothing is told."""
 
 
 def class_collapse(evidence: Evidence) -> Finding | None:
@@ -121,47 +124,38 @@ def validation_flatters(evidence: Evidence) -> Finding | None:
 
 
 def label_noise(evidence: Evidence) -> Finding | None:
-    """The label of many wrong predictions is not even among the likelier half of the classes."""
+    """Some labels of validation and test are explained by nothing that the model knows."""
+    splits = [evidence.predictions["val"]]
+    if validation_flatters(evidence) is None:  # or test images are others, and not their labels
+        splits.append(evidence.predictions["test"])
+    probabilities_NC = np.concatenate([of.probabilities_NC for of in splits])
+    labels_N = np.concatenate([of.labels_N for of in splits])
+    usable_N = np.isfinite(probabilities_NC).all(axis=1)
     C = evidence.classes
-    if C < 4:
+    if C < 2 or not usable_N.any() or not evidence.recipe.probabilistic:
         return None
-    low, wrong, total = 0, 0, 0
-    for predictions in evidence.predictions.values():
-        rank_N = _rank_of_label(predictions)
-        wrong += int((rank_N > 0).sum())
-        low += int((rank_N >= (C + 1) // 2).sum())
-        total += len(rank_N)
-    accuracy = 1.0 - wrong / max(1, total)
-    if not wrong or evidence.by_chance(accuracy, "val"):
+    right_N = probabilities_NC.argmax(axis=1) == labels_N
+    accuracy = float(right_N[usable_N].mean())
+    if evidence.by_chance(accuracy, "val"):
         return None
-    at_random = (C - (C + 1) // 2) / (C - 1)
-    share_low = low / wrong
-    rate = wrong / total * share_low / at_random
-    sd = math.sqrt(_LOW_RANKS * (1 - _LOW_RANKS) / wrong)
-    if share_low < _LOW_RANKS + SURE * sd or rate < _SHARE_OF_NOISE:
+    found = random_labels(probabilities_NC[usable_N], labels_N[usable_N])
+    # What a model does not know looks random to it as well, so that the weaker it is the more is asked.
+    known = (accuracy - found.share / C) / max(1.0 - found.share, 1e-9)
+    least = _RANDOM_LABELS + _UNKNOWN * (1.0 - min(1.0, known))
+    if found.gain < _SURE_GAIN or found.sharpness < _LEAST_SHARPNESS or found.share < least:
         return None
     return Finding(
         rule="label_noise",
-        severity="warning" if rate < 0.1 else "severe",
-        title=f"About {rate:.0%} of the labels look wrong",
-        seen=f"Of {wrong:,} wrong validation and test predictions, the label is in {share_low:.0%} of cases among the "
-        f"less likely half of the classes; where classes are merely confused it is seldom there, and where labels were "
-        f"drawn at random it is in {at_random:.0%}.",
+        severity="warning" if found.share < 0.2 else "severe",
+        title=f"About {found.share:.0%} of the labels look as if drawn at random",
+        seen=f"{usable_N.sum():,} labels of validation{' and test' if len(splits) > 1 else ''} are likelier by "
+        f"e^{found.gain:.0f} if so many of them are random than if all follow the model's probabilities, "
+        f"{'sharpened' if found.sharpness > 1 else 'flattened'} as fits best; {accuracy:.1%} are classified rightly.",
         why="Wrong labels set a ceiling on every accuracy, and training longer learns them by heart.",
         cause="Labels were shuffled in part, or given by something unreliable.",
         cure="Look at the images of the worst losses in the report. Until they are mended, smooth the labels.",
         changes={"loss.label_smoothing": 0.1} if not getattr(evidence.recipe.loss, "label_smoothing", 1.0) else {},
     )
-
-
-def _rank_of_label(predictions: Predictions) -> np.ndarray:
-    """How many classes are held for more probable than the label; of examples without numbers, none are left out."""
-    probabilities_NC = predictions.probabilities_NC
-    usable_N = np.isfinite(probabilities_NC).all(axis=1)
-    usable_NC, labels_N = probabilities_NC[usable_N], predictions.labels_N[usable_N]
-    own_N = usable_NC[np.arange(len(labels_N)), labels_N]
-    rank_N: np.ndarray = (usable_NC > own_N[:, None]).sum(axis=1)
-    return rank_N
 
 
 def _finite_max(predictions: Predictions) -> float:

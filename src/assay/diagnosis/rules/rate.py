@@ -16,7 +16,7 @@ from assay.records import Array
 
 _LARGE_UPDATE = 0.05
 """Of a weight tensor by one step: about 0.001 is usual, and a twentieth each step leaves nothing of it after twenty."""
-_SHORT_PATH = 0.02
+_SHORT_PATH = 0.05
 """All updates of a run together, relative to the weights: so little leaves a network about as it was."""
 _SPIKE = 2.0
 """Times what the loss was before training."""

@@ -20,7 +20,8 @@ _FEWEST_UNITS = 8
 _MANY_SATURATED = 0.5
 _VANISHING = 1e-3
 """Gradient of the first weights over that of the last."""
-_EXPLODING = 70.0
+_EXPLODING = 30.0
+"""Median norm of the gradient of a mean loss: healthy trainings stay below 10."""
 _TINY_BATCH = 4
 _NOTHING = 1e-7
 """Root mean square below which weights are as good as 0."""
@@ -102,21 +103,26 @@ def exploding_gradients(evidence: Evidence) -> Finding | None:
     if not usual:
         return None
     median = float(np.median(usual))
-    ratio, gradient_L = _first_over_last(evidence)
+    _, gradient_L = _first_over_last(evidence)
     bursts = highest > 100.0 * median and highest > 100.0 and evidence.recipe.train.clip_norm is None
-    grows = ratio is not None and ratio > _EXPLODING and median > 10.0
-    if not bursts and not grows:
+    if not bursts and median < _EXPLODING:
         return None
+    clipped = {"train.clip_norm": float(f"{max(1.0, 3 * median):.2g}")}
     return Finding(
         rule="exploding_gradients",
         severity="warning",
-        title="Gradients explode",
-        seen=f"The largest gradient norm was {highest:.3g}, the median {median:.3g}."
-        + (f" The first weights' gradient is {ratio:.0f} times that of the last." if grows else ""),
-        why="One such step can undo what a thousand have learnt.",
-        cause="Weights too large, a rate too high, or single examples far from all others.",
-        cure="Clip gradients a little above their usual norm.",
-        changes={"train.clip_norm": float(f"{max(1.0, 3 * median):.2g}")},
+        title="Gradients burst now and then" if bursts else "Gradients are large throughout",
+        seen=f"The largest gradient norm was {highest:.3g}, the median {median:.3g}.",
+        why="One such step can undo what a thousand have learnt."
+        if bursts
+        else "Small changes of the weights change the loss wildly, so that only tiny steps help.",
+        cause="A rate too high, or single examples far from all others."
+        if bursts
+        else "Weights that start too large, in many layers with nothing to normalise between.",
+        cure="Clip gradients a little above their usual norm."
+        if bursts
+        else "Start with smaller weights, or normalise.",
+        changes=clipped if bursts else _normalised(evidence),
         chart=None if gradient_L is None else _gradients(evidence, gradient_L),
     )
 
