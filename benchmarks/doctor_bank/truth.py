@@ -34,6 +34,9 @@ EXPECTED: Mapping[str, tuple[frozenset[str], ...]] = {
     "too short": (frozenset({"underfitting", "rate_too_low", "not_learning"}),),
     "too few examples": (frozenset({"overfitting"}),),
     "too much dropout": (frozenset({"underfitting"}),),
+    "diverges": (frozenset({"diverged"}),),
+    "trained too long": (),
+    "unsteady": (),
     "rate never falls": (),
 }
 """For each fault the rules one of which must be among the findings."""
@@ -45,7 +48,10 @@ CONSEQUENCES: Mapping[str, frozenset[str]] = {
     "tiny batches": frozenset(
         {"vanishing_gradients", "exploding_gradients"}
     ),  # pairs become −1 and 1 whatever they are
-    "rate never falls": frozenset({"rate_too_high"}),
+    "diverges": frozenset({"rate_too_high"}),
+    "trained too long": frozenset({"label_noise"}),
+    "unsteady": frozenset({"rate_too_high"}),
+    "rate never falls": frozenset({"rate_too_high", "diverged", "exploding_gradients"}),
     "units dead": frozenset({"vanishing_gradients"}),
     "scores too large": frozenset({"exploding_gradients", "rate_too_high"}),
     "units saturated": frozenset({"initial_loss", "vanishing_gradients"}),

@@ -23,6 +23,9 @@ _SURE_GAIN = 8.0
 """Nats: by chance a gain is as large once in 30,000 times."""
 _LEAST_SHARPNESS = 0.5
 """Of a model so over-confident that its probabilities must be flattened further, nothing is told."""
+_WEAKEST, _UNSURE = 2.5, 1.5
+"""Nor of a model that gets less than half right and is below so many times chance, or must be sharpened more: it has
+not made up its mind."""
 
 
 def class_collapse(evidence: Evidence) -> Finding | None:
@@ -51,20 +54,21 @@ def class_collapse(evidence: Evidence) -> Finding | None:
 
 
 def softmax_twice(evidence: Evidence) -> Finding | None:
-    """No probability exceeds what scores between 0 and 1 can give."""
-    highest = math.e / (math.e + evidence.classes - 1)
-    found = max(_finite_max(of) for of in evidence.predictions.values())
+    """No probability is beyond what scores between 0 and 1 that sum to 1 can give."""
+    highest, lowest = math.e / (math.e + evidence.classes - 1), 1.0 / (math.e + evidence.classes - 1)
+    extremes = [_extremes(of) for of in evidence.predictions.values()]
+    least, found = min(low for low, _ in extremes), max(high for _, high in extremes)
     accuracy = evidence.metric("val_accuracy") or 0.0
     told_apart = found >= 0.5 * (highest + 1.0 / evidence.classes) and not evidence.by_chance(accuracy, "val")
-    if found > highest * 1.001 or not told_apart:
+    if found > highest * 1.001 or least < lowest * 0.999 or not told_apart:
         return None
     floor = -math.log(highest)
     return Finding(
         rule="softmax_twice",
         severity="severe",
         title="The model's scores have been through a softmax already",
-        seen=f"The highest of all probabilities is {found:.4f}: softmax of scores between 0 and 1 gives at most "
-        f"{highest:.4f} for {evidence.classes} classes. The loss so cannot fall below {floor:.2f}.",
+        seen=f"All probabilities are between {least:.4f} and {found:.4f}: softmax of what a softmax gave is between "
+        f"{lowest:.4f} and {highest:.4f} for {evidence.classes} classes. The loss so cannot fall below {floor:.2f}.",
         why="Gradients become tiny as soon as the model is a little sure, and its probabilities mean nothing.",
         cause="The model ends with a softmax (or a sigmoid), and the loss applies its own.",
         cure="Return the scores themselves (logits) from the model.",
@@ -142,6 +146,9 @@ def label_noise(evidence: Evidence) -> Finding | None:
     # What a model does not know looks random to it as well, so that the weaker it is the more is asked.
     known = (accuracy - found.share / C) / max(1.0 - found.share, 1e-9)
     least = _RANDOM_LABELS + _UNKNOWN * (1.0 - min(1.0, known))
+    weak = accuracy < 0.5
+    if weak and (accuracy < _WEAKEST * evidence.chance or found.sharpness > _UNSURE):
+        return None
     if found.gain < _SURE_GAIN or found.sharpness < _LEAST_SHARPNESS or found.share < least:
         return None
     return Finding(
@@ -158,6 +165,7 @@ def label_noise(evidence: Evidence) -> Finding | None:
     )
 
 
-def _finite_max(predictions: Predictions) -> float:
+def _extremes(predictions: Predictions) -> tuple[float, float]:
+    """The least and the greatest probability."""
     finite = predictions.probabilities_NC[np.isfinite(predictions.probabilities_NC)]
-    return float(finite.max()) if finite.size else 0.0
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

@@ -11,14 +11,16 @@ import numpy as np
 
 from assay.diagnosis.evidence import SURE, Evidence
 from assay.diagnosis.finding import Chart, Finding, Series
+from assay.diagnosis.rules.units import tiny_batches_with_batch_norm
 from assay.recipe.schema import ConstantSchedule
 from assay.records import Array
 
-_LARGE_UPDATE = 0.05
-"""Of a weight tensor by one step: about 0.001 is usual, and a twentieth each step leaves nothing of it after twenty."""
+_LARGE_UPDATE, _LARGE_AND_STUCK = 0.05, 0.015
+"""Of a weight tensor by one step: about 0.001 to 0.01 is usual, and a twentieth each step leaves nothing of it after
+twenty. Less is asked where the loss hardly fell."""
 _SHORT_PATH = 0.05
 """All updates of a run together, relative to the weights: so little leaves a network about as it was."""
-_SPIKE = 2.0
+_SPIKE = 3.0
 """Times what the loss was before training."""
 
 
@@ -56,9 +58,15 @@ def rate_too_high(evidence: Evidence) -> Finding | None:
     worst = _highest_loss(evidence)
     start = evidence.metric("initial_loss") or math.log(max(2, evidence.classes))
     spiked = worst is not None and worst > _SPIKE * max(start, math.log(max(2, evidence.classes)))
-    stuck = _progress(evidence) < 0.1
-    large = ratio is not None and ratio > _LARGE_UPDATE and not evidence.updates_are_large_by_design
-    if not (large and (spiked or stuck)) and not (spiked and stuck):
+    progress = _progress(evidence)
+    stuck = progress < 0.15
+    if ratio is None or evidence.updates_are_large_by_design:
+        large = False
+    elif stuck and tiny_batches_with_batch_norm(evidence) is None:  # which keep the loss up whatever the rate
+        large = ratio > _LARGE_AND_STUCK
+    else:
+        large = ratio > _LARGE_UPDATE and spiked
+    if not large and not (spiked and progress < 0.1):
         return None
     seen = []
     if ratio is not None:
@@ -66,7 +74,7 @@ def rate_too_high(evidence: Evidence) -> Finding | None:
     if spiked:
         seen.append(f"The loss of a batch rose to {worst:.3g}, from {start:.3g} before training.")
     if stuck:
-        seen.append(f"The training loss fell by only {max(0.0, _progress(evidence)):.0%} of what there was to fall.")
+        seen.append(f"The training loss fell by only {max(0.0, progress):.0%} of what there was to fall.")
     return Finding(
         rule="rate_too_high",
         severity="severe" if stuck else "warning",
@@ -139,12 +147,12 @@ def plateau(evidence: Evidence) -> Finding | None:
     epochs, loss = evidence.measured("running_train_loss")
     if len(loss) < 8 or evidence.diverged:
         return None
-    start = max(float(loss[0]), math.log(max(2, evidence.classes)))
+    guessing = math.log(max(2, evidence.classes))
     above = float(loss[-1]) - evidence.loss_floor
-    length = _flat_length(loss, start)
+    length = _flat_length(loss, guessing)
     accuracy = evidence.metric("running_train_accuracy")
     learnt = accuracy is not None and accuracy > 0.9
-    if length < 0.4 * len(loss) or above < 0.1 * (start - evidence.loss_floor) or learnt:
+    if length < 0.4 * len(loss) or above < 0.1 * (guessing - evidence.loss_floor) or learnt:
         return None
     rates = evidence.column("lr")
     if float(np.nanmin(rates[-length:])) < 0.2 * float(np.nanmax(rates)):
@@ -153,7 +161,7 @@ def plateau(evidence: Evidence) -> Finding | None:
         rule="plateau",
         severity="warning",
         title=f"The training loss has stood still for the last {length} of {len(loss)} epochs",
-        seen=f"It went from {loss[-length]:.4g} to {loss[-1]:.4g} in these epochs, and began at {start:.4g}.",
+        seen=f"It went from {loss[-length]:.4g} to {loss[-1]:.4g} in these epochs; guessing has {guessing:.4g}.",
         why="These epochs cost time and brought nothing.",
         cause="At this rate the steps only circle around; or the model can do no better.",
         cure="Lower the rate when the loss stands still.",
@@ -167,9 +175,9 @@ def plateau(evidence: Evidence) -> Finding | None:
     )
 
 
-def _flat_length(loss: Array, start: float) -> int:
-    """How many epochs at the end lie within a hundredth of the whole range of the last one."""
-    near = np.abs(loss - loss[-1]) <= 0.01 * max(start, abs(float(loss[-1])))
+def _flat_length(loss: Array, guessing: float) -> int:
+    """How many epochs at the end lie within a hundredth of the last one, or of the loss of guessing if that is more."""
+    near = np.abs(loss - loss[-1]) <= 0.01 * max(guessing, abs(float(loss[-1])))
     return len(loss) if near.all() else int(len(loss) - 1 - np.flatnonzero(~near)[-1])
 
 
