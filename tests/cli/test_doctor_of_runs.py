@@ -70,6 +70,8 @@ def test_the_study_of_a_cure_can_be_run(place, tmp_path):
 
 def test_runs_that_are_not_there_are_refused(place):
     assert "the store holds no run 'ffff'" in doctor(place, "ffff", code=2)
+    told = doctor(place, "sick.yam", code=2)
+    assert "there is no file 'sick.yam', nor can it be a run" in told
     assert "Did you mean" in doctor(place, "sick:sund:0", code=2)
     assert "it holds seeds 0" in doctor(place, "sick:sound:7", code=2).lower()
 

@@ -65,6 +65,11 @@ def doctor_command(
         use_data_folder(data_dir)
     file = Path(target)
     if not file.is_file() and file.suffix not in (".yaml", ".yml"):
+        if ":" not in target and not set(target) <= set("0123456789abcdef"):
+            raise InputError(
+                f"there is no file {shown(target)}, nor can it be a run: those are named by the beginning of their "
+                "fingerprint, or as study:arm:seed."
+            )
         _of_run(target, store, rule, as_json=as_json)
         return
     from assay.api import load
