@@ -195,10 +195,10 @@ def _faults(
     dropped = mlp(*[64] * (1 if second else 2), dropout=0.85)
     yield "too much dropout", _recipe(sound, epochs, dropped, ADAM)
     high = mlp(*[64] * (1 if second else 2))
-    yield "diverges", _recipe(sound, epochs, mlp(64), sgd(2.0), loss={"name": "squared_error"})
+    yield "diverges", _recipe(sound, epochs, mlp(96 if second else 64), sgd(2.0), loss={"name": "squared_error"})
     noisy, wide = spoilt(data, section, "label noise"), mlp(*[256] * (1 if second else 2))
     yield "trained too long", _recipe(noisy, 3 * epochs, wide, ADAM)
-    yield "unsteady", _recipe(sound, epochs, mlp(128, norm="batch"), {"name": "rmsprop", "lr": 0.01})
+    yield "unsteady", _recipe(sound, epochs, mlp(96 if second else 128, norm="batch"), {"name": "rmsprop", "lr": 0.01})
     yield "rate never falls", _recipe(sound, 3 * epochs, high, sgd(0.08), train={"batch_size": 16})
 
 

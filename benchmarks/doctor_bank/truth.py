@@ -34,7 +34,7 @@ EXPECTED: Mapping[str, tuple[frozenset[str], ...]] = {
     "too short": (frozenset({"underfitting", "rate_too_low", "not_learning"}),),
     "too few examples": (frozenset({"overfitting"}),),
     "too much dropout": (frozenset({"underfitting"}),),
-    "diverges": (frozenset({"diverged"}),),
+    "diverges": (frozenset({"diverged", "rate_too_high"}),),
     "trained too long": (),
     "unsteady": (),
     "rate never falls": (),
@@ -48,7 +48,7 @@ CONSEQUENCES: Mapping[str, frozenset[str]] = {
     "tiny batches": frozenset(
         {"vanishing_gradients", "exploding_gradients"}
     ),  # pairs become −1 and 1 whatever they are
-    "diverges": frozenset({"rate_too_high"}),
+    "diverges": frozenset({"exploding_gradients"}),
     "trained too long": frozenset({"label_noise"}),
     "unsteady": frozenset({"rate_too_high"}),
     "rate never falls": frozenset({"rate_too_high", "diverged", "exploding_gradients"}),

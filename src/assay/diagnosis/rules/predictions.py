@@ -37,7 +37,7 @@ def class_collapse(evidence: Evidence) -> Finding | None:
     trained = evidence.counts("train")
     known_C = labels_C >= 5 if trained is None else (labels_C >= 5) & (trained > 0)
     never_C = known_C & (taken_C == 0)
-    if evidence.classes < 2 or known_C.sum() < 2 or never_C.sum() < 0.5 * known_C.sum():
+    if evidence.diverged or evidence.classes < 2 or known_C.sum() < 2 or never_C.sum() < 0.5 * known_C.sum():
         return None
     favourite = int(taken_C.argmax())
     return Finding(

@@ -30,7 +30,7 @@ _NOTHING = 1e-7
 def dead_units(evidence: Evidence) -> Finding | None:
     """Rectified units that are silent for every example."""
     sample = evidence.last_activity
-    if sample is None or sample.examples < _FEWEST_EXAMPLES:
+    if sample is None or sample.examples < _FEWEST_EXAMPLES or evidence.diverged:
         return None
     layers = [one for one in sample.layers if one.kind == "rectifier" and one.units >= _FEWEST_UNITS]
     worst = max(layers, key=lambda one: one.dead, default=None)
