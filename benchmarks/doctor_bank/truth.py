@@ -42,7 +42,7 @@ EXPECTED: Mapping[str, tuple[frozenset[str], ...]] = {
 """For each fault the rules one of which must be among the findings."""
 
 CONSEQUENCES: Mapping[str, frozenset[str]] = {
-    "rate too high": frozenset({"exploding_gradients", "initial_loss"}),
+    "rate too high": frozenset({"exploding_gradients", "initial_loss", "vanishing_gradients"}),
     "labels shuffled": frozenset({"label_noise"}),
     "all zero": frozenset({"vanishing_gradients"}),
     "tiny batches": frozenset(
@@ -53,7 +53,7 @@ CONSEQUENCES: Mapping[str, frozenset[str]] = {
     "unsteady": frozenset({"rate_too_high"}),
     "rate never falls": frozenset({"rate_too_high", "diverged", "exploding_gradients"}),
     "units dead": frozenset({"vanishing_gradients"}),
-    "scores too large": frozenset({"exploding_gradients", "rate_too_high"}),
+    "scores too large": frozenset({"exploding_gradients", "rate_too_high", "rate_too_low", "diverged"}),
     "units saturated": frozenset({"initial_loss", "vanishing_gradients"}),
     "gradients vanish": frozenset({"rate_too_low"}),
     "gradients explode": frozenset({"initial_loss", "rate_too_high", "diverged", "saturated_units"}),
@@ -85,7 +85,8 @@ def facts_of(run: StoredRun, fault: str) -> dict[str, Fact]:
     val = np.array([epoch.val_accuracy or 0.0 for epoch in run.history()])
     loss = np.array([math.nan if one.running_train_loss is None else one.running_train_loss for one in run.history()])
     diverged = run.record.status == "diverged"
-    chance = 1.0 / len(run.record.classes)
+    labels_N = run.predictions()["test"].labels_N
+    chance = float(np.bincount(labels_N).max() / len(labels_N))
     facts = {
         "noisy_validation": _noise(test, run.record.examples["val"]),
         "best_epoch_early": _fall(val, diverged=diverged),

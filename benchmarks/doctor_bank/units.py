@@ -14,6 +14,8 @@ from assay.training.predictor import Predictor
 
 def facts_of_units(run: StoredRun) -> dict[str, Fact]:
     """Judged by other images than the doctor saw."""
+    if run.record.status == "diverged":
+        return dict.fromkeys(("dead_units", "saturated_units"), Fact(right=None))
     predictor = Predictor(run.record, run.weights(), run.preprocessing())
     inputs = load_source(Recipe.model_validate(run.record.recipe).data).inputs
     chosen = run.predictions()["test"].indices_N[:1000]

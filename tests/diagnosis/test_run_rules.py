@@ -71,10 +71,25 @@ def test_few_examples_and_little_learnt_say_nothing_of_labels() -> None:
     assert "labels_at_random" not in little
 
 
+def of_other_labels(seed: int, examples: int = 2000) -> Predictions:
+    """Predictions that have nothing to do with the labels."""
+    of = uncertain_predictions(examples, seed=seed)
+    return dataclasses.replace(of, labels_N=np.random.default_rng(seed + 1000).permutation(of.labels_N))
+
+
 def test_labels_that_say_nothing_are_learnt_by_heart() -> None:
-    found = rules_of(made_up(history(rising(0.9), [0.1] * 20), val=predictions(0.1), test=predictions(0.1)))
+    learnt = history(rising(0.9), [0.1] * 20)
+    found = rules_of(made_up(learnt, val=of_other_labels(1), test=of_other_labels(2)))
     assert "labels_at_random" in found
     assert "not_learning" not in found
+    # One that is at chance too, but whose probabilities know a little of the labels.
+    knows = uncertain_predictions(600, seed=3)
+    others_N = np.random.default_rng(0).integers(0, 10, size=600)
+    labels_N = np.where(np.arange(600) < 550, others_N, knows.labels_N)
+    evidence = made_up(learnt, val=dataclasses.replace(knows, labels_N=labels_N), test=of_other_labels(2))
+    assert evidence.by_chance(evidence.record.metrics["val_accuracy"] or 0.0, "val")
+    assert evidence.knows_of("val") > 5
+    assert "labels_at_random" not in rules_of(evidence)
 
 
 def test_the_best_epoch_was_long_ago() -> None:

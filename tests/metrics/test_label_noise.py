@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.metrics.label_noise import random_labels
+from assay.metrics.label_noise import known_of_labels, random_labels
 from assay.records import Array
 
 
@@ -53,6 +53,23 @@ def test_neither_confusions_nor_over_confidence_are_noise(classes: int, exponent
     assert found.gain < 8
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    examples=st.sampled_from([30, 300, 3000]),
+    classes=st.integers(2, 30),
+    rarity=st.floats(0.0, 3.0),
+    seed=st.integers(0, 10_000),
+)
+def test_nothing_is_known_of_labels_that_were_shuffled(examples: int, classes: int, rarity: float, seed: int) -> None:
+    probability_NC, labels_N = calibrated(examples, classes, seed)
+    rng = np.random.default_rng(seed)
+    weight_C = np.exp(-rarity * np.arange(classes) / classes)
+    others_N = rng.choice(classes, size=examples, p=weight_C / weight_C.sum())
+    assert known_of_labels(probability_NC, others_N) < 8
+    if examples > 30:
+        assert known_of_labels(probability_NC, labels_N) > 20
+
+
 @settings(max_examples=50, deadline=None)
 @given(examples=st.integers(1, 20), classes=st.integers(2, 5), seed=st.integers(0, 100), kind=st.sampled_from("0u1"))
 def test_whatever_is_predicted_there_is_an_answer(examples: int, classes: int, seed: int, kind: str) -> None:
@@ -65,6 +82,7 @@ def test_whatever_is_predicted_there_is_an_answer(examples: int, classes: int, s
     found = random_labels(probability_NC, labels_N)
     assert 0.0 <= found.share <= 1.0
     assert np.isfinite([found.sharpness, found.gain]).all()
+    assert np.isfinite(known_of_labels(probability_NC, labels_N))
 
 
 def test_of_many_examples_some_are_looked_at() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import StoreError
+from assay.metrics.label_noise import known_of_labels
 from assay.metrics.vitals import VITALS, ActivitySample, Vitals, gradients_of, update_ratios_of, vitals_read
 from assay.recipe.schema import FittedAtOnce, MuonOptimizer, Recipe
 from assay.records import Array, EpochRecord, Predictions, RunRecord, Split
@@ -144,6 +145,14 @@ class Evidence:
         chance = self._chance_in(split)
         room = self.noise(chance, "val") if split == "train" else 0.0  # whose chance is that of validation
         return accuracy <= chance + SURE * self.noise(chance, split) + room
+
+    def knows_of(self, split: Split) -> float:
+        """By how many nats the predictions explain the labels of a split better than the classes' frequencies."""
+        of = self.predictions[split]
+        usable_N = np.isfinite(of.probabilities_NC).all(axis=1)
+        if not usable_N.any():
+            return 0.0
+        return known_of_labels(of.probabilities_NC[usable_N], of.labels_N[usable_N])
 
     # --- what was watched ---------------------------------------------------------------------------------------------
 

@@ -10,8 +10,7 @@ Shape key: N examples, C classes.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,26 +37,78 @@ class RandomLabels:
 def random_labels(probabilities_NC: Array, labels_N: Array) -> RandomLabels:
     """Estimate the share of random labels.
 
-    Of more than 5,000 examples, as many are looked at.
+    Of more than 5,000 examples, so many are looked at.
 
     Args:
         probabilities_NC: finite, of examples that the model was not trained on; at least one, of two classes or more.
         labels_N: theirs.
     """
+    log_NC, labels_N = _logarithms(probabilities_NC, labels_N)
+    uniform_N = np.full(len(labels_N), 1.0 / log_NC.shape[1])
+    found = _likeliest(log_NC, labels_N, uniform_N)
+    return RandomLabels(
+        share=found.share, sharpness=found.exponent, gain=max(0.0, found.likelihood - found.without_share)
+    )
+
+
+def known_of_labels(probabilities_NC: Array, labels_N: Array) -> float:
+    """By how many nats all labels together are likelier by a model's probabilities than by the classes' frequencies.
+
+    The probabilities are sharpened or flattened, and mixed with the frequencies, as fits best; so it is 0 or more.
+    Where labels have nothing to do with what was predicted it is seldom above 4, however many there are: it tells a
+    model that knows a little from one that knows nothing long before accuracy does.
+
+    Args:
+        probabilities_NC: as in `random_labels`.
+        labels_N: theirs.
+    """
+    log_NC, labels_N = _logarithms(probabilities_NC, labels_N)
+    frequency_C = np.bincount(labels_N, minlength=log_NC.shape[1]) / len(labels_N)
+    frequency_N = frequency_C[labels_N]
+    return max(0.0, _likeliest(log_NC, labels_N, frequency_N).likelihood - float(np.log(frequency_N).sum()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mixture:
+    exponent: float
+    share: float
+    likelihood: float
+    """Logarithms, like the next."""
+    without_share: float
+    """The greatest of a mixture that consists of the probabilities alone."""
+
+
+def _logarithms(probabilities_NC: Array, labels_N: Array) -> tuple[Array, Array]:
     if len(labels_N) > _MOST_EXAMPLES:
         # At random, as evenly spread ones may be in step with how the examples are ordered.
         chosen = np.random.default_rng(0).choice(len(labels_N), _MOST_EXAMPLES, replace=False)
         probabilities_NC, labels_N = probabilities_NC[chosen], labels_N[chosen]
-    log_NC = np.log(np.maximum(probabilities_NC.astype(np.float64), _LEAST))
-    coarse = np.geomspace(0.05, 20.0, 25)
-    best = max((_fitted(log_NC, labels_N, exponent) for exponent in coarse), key=lambda found: found[2])
-    step = coarse[1] / coarse[0]
-    finer = np.geomspace(best[0] / step, best[0] * step, 9)
-    sharpness, share, likelihood = max(
-        (_fitted(log_NC, labels_N, exponent) for exponent in finer), key=lambda found: found[2]
-    )
-    without = max(float(_own(log_NC, labels_N, exponent).sum()) for exponent in np.concatenate([coarse, finer]))
-    return RandomLabels(share=share, sharpness=float(sharpness), gain=max(0.0, likelihood - without))
+    return np.log(np.maximum(probabilities_NC.astype(np.float64), _LEAST)), labels_N
+
+
+def _likeliest(log_NC: Array, labels_N: Array, other_N: Array) -> _Mixture:
+    """Of the labels, by the sharpened probabilities and, in a share of cases, by ``other_N``."""
+    coarse = [_fitted(log_NC, labels_N, other_N, float(exponent)) for exponent in np.geomspace(0.05, 20.0, 25)]
+    best = max(coarse, key=lambda found: found.likelihood)
+    step = coarse[1].exponent / coarse[0].exponent
+    exponents = np.geomspace(best.exponent / step, best.exponent * step, 9)
+    finer = [_fitted(log_NC, labels_N, other_N, float(exponent)) for exponent in exponents]
+    best = max(finer, key=lambda found: found.likelihood)
+    return replace(best, without_share=max(found.without_share for found in (*coarse, *finer)))
+
+
+def _fitted(log_NC: Array, labels_N: Array, other_N: Array, exponent: float) -> _Mixture:
+    """With the share of greatest likelihood for that exponent."""
+    log_own_N = _own(log_NC, labels_N, exponent)
+    own_N = np.exp(log_own_N)
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):  # the likelihood is concave in the share
+        share = (low + high) / 2
+        slope = float(((other_N - own_N) / (share * other_N + (1.0 - share) * own_N)).sum())
+        low, high = (share, high) if slope > 0 else (low, share)
+    share = (low + high) / 2
+    likelihood = float(np.log(share * other_N + (1.0 - share) * own_N).sum())
+    return _Mixture(exponent=exponent, share=share, likelihood=likelihood, without_share=float(log_own_N.sum()))
 
 
 def _own(log_NC: Array, labels_N: Array, exponent: float) -> Array:
@@ -67,17 +118,3 @@ def _own(log_NC: Array, labels_N: Array, exponent: float) -> Array:
     norm_N = top_N + np.log(np.exp(scaled_NC - top_N[:, None]).sum(axis=1))
     own_N: Array = scaled_NC[np.arange(len(labels_N)), labels_N] - norm_N
     return own_N
-
-
-def _fitted(log_NC: Array, labels_N: Array, exponent: float) -> tuple[float, float, float]:
-    """The exponent, the share of greatest likelihood for it, and the logarithm of that likelihood."""
-    own_N = np.exp(_own(log_NC, labels_N, exponent))
-    uniform = 1.0 / log_NC.shape[1]
-    low, high = 0.0, 1.0
-    for _ in range(_BISECTIONS):  # the likelihood is concave in the share
-        share = (low + high) / 2
-        slope = float(((uniform - own_N) / (share * uniform + (1.0 - share) * own_N)).sum())
-        low, high = (share, high) if slope > 0 else (low, share)
-    share = (low + high) / 2
-    likelihood = float(np.log(np.maximum(share * uniform + (1.0 - share) * own_N, _LEAST)).sum())
-    return exponent, share, likelihood if math.isfinite(likelihood) else -math.inf

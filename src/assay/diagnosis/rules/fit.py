@@ -19,6 +19,8 @@ _LITTLE_TRAINED = 0.01
 """Share of the parameters: below it, almost all are frozen."""
 _CARRIES_OVER = 0.25
 """Of what is learnt in training, the share that labels drawn at random might seem to carry over to validation."""
+_KNOWS_NOTHING = 5.0
+"""Nats by which predictions may explain the labels of a split by luck; see `assay.metrics.label_noise`."""
 _BIAS = 3.0
 """Training error over the gap, from where on a model is told to underfit: three quarters of its validation error are
 there on training examples already."""
@@ -65,15 +67,10 @@ def labels_at_random(evidence: Evidence) -> Finding | None:
     learnt = on_train - evidence.chance
     if not evidence.by_chance(on_val, "val") or learnt < max(0.05, 2 * SURE * evidence.noise(evidence.chance, "train")):
         return None
-    # Few examples, or a model that learnt little, cannot show that nothing carries over: what may carry over, within
-    # two standard deviations, must be little beside what was learnt; and the test split must agree.
-    carried = on_val + 2 * evidence.noise(on_val, "val") - evidence.chance
-    on_test = evidence.metric("test_accuracy")
-    if on_test is not None:
-        if not evidence.by_chance(on_test, "test"):
-            return None
-        carried = min(carried, on_test + 2 * evidence.noise(on_test, "test") - evidence.chance)
-    if carried > _CARRIES_OVER * learnt:
+    # Few examples cannot show that nothing carries over: what may do so must be little beside what was learnt.
+    if on_val + 2 * evidence.noise(on_val, "val") - evidence.chance > _CARRIES_OVER * learnt:
+        return None
+    if any(evidence.knows_of(split) > _KNOWS_NOTHING for split in ("val", "test")):
         return None
     return Finding(
         rule="labels_at_random",
@@ -147,7 +144,7 @@ def best_epoch_early(evidence: Evidence) -> Finding | None:
     around = float(accuracy[max(0, best - 1) : best + 2].mean())
     end = float(accuracy[-2:].mean())
     sd = evidence.noise(last, "val")
-    if best > 0.7 * (len(epochs) - 1) or around - end < max(0.01, SURE * sd / math.sqrt(2)):
+    if best > 0.7 * (len(epochs) - 1) or around - end < max(0.01, math.sqrt(2) * sd):
         return None
     return Finding(
         rule="best_epoch_early",

@@ -12,10 +12,13 @@ import numpy as np
 from assay.diagnosis.evidence import SURE, Evidence
 from assay.diagnosis.finding import Finding
 from assay.metrics.label_noise import random_labels
-from assay.records import Predictions
 
 _GAP = 0.03
 """Least difference between accuracies of validation and test that is told."""
+_NEAR = 0.97
+"""Of the greatest probability behind two softmaxes: so near one is, once the first is sure of anything."""
+_TIES = 0.1
+"""Share of examples whose lowest scores tie."""
 _RANDOM_LABELS, _UNKNOWN = 0.05, 0.25
 """Least share of random labels that is told, of a model that knows all classes, and what is added for one that knows
 none."""
@@ -54,13 +57,10 @@ def class_collapse(evidence: Evidence) -> Finding | None:
 
 
 def softmax_twice(evidence: Evidence) -> Finding | None:
-    """No probability is beyond what scores between 0 and 1 that sum to 1 can give."""
-    highest, lowest = math.e / (math.e + evidence.classes - 1), 1.0 / (math.e + evidence.classes - 1)
-    extremes = [_extremes(of) for of in evidence.predictions.values()]
-    least, found = min(low for low, _ in extremes), max(high for _, high in extremes)
-    accuracy = evidence.metric("val_accuracy") or 0.0
-    told_apart = found >= 0.5 * (highest + 1.0 / evidence.classes) and not evidence.by_chance(accuracy, "val")
-    if found > highest * 1.001 or least < lowest * 0.999 or not told_apart:
+    """No probability is beyond what scores between 0 and 1 that sum to 1 can give, and some come near it."""
+    lowest, highest = _behind_two_softmaxes(evidence.classes)
+    least, found = _extremes(evidence)
+    if not _NEAR * highest <= found <= highest * 1.001 or least < lowest * 0.999:
         return None
     floor = -math.log(highest)
     return Finding(
@@ -77,8 +77,9 @@ def softmax_twice(evidence: Evidence) -> Finding | None:
 
 def last_relu(evidence: Evidence) -> Finding | None:
     """Scores tie at their lowest value, as they do behind a ReLU."""
-    if evidence.classes < 3 or softmax_twice(evidence) is not None:  # whose smallest scores tie too, near 0
-        return None
+    least, _ = _extremes(evidence)
+    if evidence.classes < 3 or least >= 0.999 * _behind_two_softmaxes(evidence.classes)[0]:
+        return None  # behind two softmaxes the lowest scores tie too, near 0
     probabilities_NC = evidence.predictions["val"].probabilities_NC
     finite_NC = probabilities_NC[np.isfinite(probabilities_NC).all(axis=1)]
     if not len(finite_NC) or not evidence.in_epochs:
@@ -88,7 +89,7 @@ def last_relu(evidence: Evidence) -> Finding | None:
     tied_N = ((finite_NC <= lowest_N1 * (1 + 1e-6)).sum(axis=1) >= 2) & (lowest_N1[:, 0] > 1e-30)
     share = float(tied_N.mean())
     all_tied = float(((finite_NC.max(axis=1) - lowest_N1[:, 0]) <= 1e-6 * lowest_N1[:, 0]).mean())
-    if share < 0.5 or all_tied > 0.99:
+    if share < _TIES or all_tied > 0.99:
         return None
     return Finding(
         rule="last_relu",
@@ -153,7 +154,7 @@ def label_noise(evidence: Evidence) -> Finding | None:
         return None
     return Finding(
         rule="label_noise",
-        severity="warning" if found.share < 0.2 else "severe",
+        severity="warning",
         title=f"About {found.share:.0%} of the labels look as if drawn at random",
         seen=f"{usable_N.sum():,} labels of validation{' and test' if len(splits) > 1 else ''} are likelier by "
         f"e^{found.gain:.0f} if so many of them are random than if all follow the model's probabilities, "
@@ -165,7 +166,13 @@ def label_noise(evidence: Evidence) -> Finding | None:
     )
 
 
-def _extremes(predictions: Predictions) -> tuple[float, float]:
-    """The least and the greatest probability."""
-    finite = predictions.probabilities_NC[np.isfinite(predictions.probabilities_NC)]
+def _behind_two_softmaxes(classes: int) -> tuple[float, float]:
+    """The least and the greatest that a softmax can give of probabilities."""
+    return 1.0 / (math.e + classes - 1), math.e / (math.e + classes - 1)
+
+
+def _extremes(evidence: Evidence) -> tuple[float, float]:
+    """The least and the greatest of all probabilities."""
+    every = np.concatenate([of.probabilities_NC.ravel() for of in evidence.predictions.values()])
+    finite = every[np.isfinite(every)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

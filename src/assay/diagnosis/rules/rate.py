@@ -20,8 +20,8 @@ _LARGE_UPDATE, _LARGE_AND_STUCK = 0.05, 0.015
 twenty. Less is asked where the loss hardly fell."""
 _SHORT_PATH = 0.05
 """All updates of a run together, relative to the weights: so little leaves a network about as it was."""
-_SPIKE = 3.0
-"""Times what the loss was before training."""
+_RISE, _SPIKE = 1.3, 3.0
+"""Times what the loss was before training: by less it rises in sound trainings too, by more than the latter seldom."""
 
 
 def diverged(evidence: Evidence) -> Finding | None:
@@ -57,21 +57,24 @@ def rate_too_high(evidence: Evidence) -> Finding | None:
     ratio = _early_update(evidence)
     worst = _highest_loss(evidence)
     start = evidence.metric("initial_loss") or math.log(max(2, evidence.classes))
-    spiked = worst is not None and worst > _SPIKE * max(start, math.log(max(2, evidence.classes)))
+    rise = 0.0 if worst is None else worst / max(start, math.log(max(2, evidence.classes)))
     progress = _progress(evidence)
     stuck = progress < 0.15
-    if ratio is None or evidence.updates_are_large_by_design:
-        large = False
-    elif stuck and tiny_batches_with_batch_norm(evidence) is None:  # which keep the loss up whatever the rate
-        large = ratio > _LARGE_AND_STUCK
-    else:
-        large = ratio > _LARGE_UPDATE and spiked
-    if not large and not (spiked and progress < 0.1):
+    size = 0.0 if ratio is None or evidence.updates_are_large_by_design else ratio
+    if tiny_batches_with_batch_norm(evidence) is not None or getattr(evidence.recipe.model, "dropout", 0.0) >= 0.5:
+        rise = 0.0  # which keep the loss up whatever the rate
+    signs = (
+        size > _LARGE_UPDATE and rise > _SPIKE and progress < 0.4,
+        size > _LARGE_AND_STUCK and rise > _RISE and stuck,
+        size > _LARGE_UPDATE and stuck,
+        rise > _SPIKE and progress < 0.1,
+    )
+    if not any(signs):
         return None
     seen = []
     if ratio is not None:
         seen.append(f"Early steps changed a weight tensor by {ratio:.1%} of itself; some 0.1 % is usual.")
-    if spiked:
+    if rise > _RISE:
         seen.append(f"The loss of a batch rose to {worst:.3g}, from {start:.3g} before training.")
     if stuck:
         seen.append(f"The training loss fell by only {max(0.0, progress):.0%} of what there was to fall.")
