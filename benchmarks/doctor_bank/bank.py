@@ -3,8 +3,8 @@
     python benchmarks/doctor_bank/bank.py --store bank-runs --jobs 2
 
 Runs that the store has are not trained again. Prints precision and recall for each rule and part, the share of healthy
-runs without a severe finding, and what each fault was called. Needs MNIST, CIFAR-10 and the 15 scenes (as
-folders, ``scene15-160``) in $ASSAY_DATA.
+runs without a severe finding, and what each fault was called. Needs MNIST, CIFAR-10, and, as folders, 100 classes of
+Tiny ImageNet (``tiny-imagenet-100``) and the 15 scenes (``scene15-160``), in $ASSAY_DATA.
 """
 
 from __future__ import annotations
