@@ -82,7 +82,7 @@ def test_every_step_is_in_one_stretch() -> None:
 def test_updates_are_what_plain_descent_makes_of_gradients() -> None:
     vitals = vitals_of(run_recipe(recipe_of(), fingerprint="a"))
     assert vitals.weights == ("linear1.weight", "linear2.weight", "output.weight")
-    assert [one.step for one in vitals.samples][:3] == [0, 16, 32]
+    assert [one.step for one in vitals.samples][:3] == [0, 24, 48]
     for sample in vitals.samples:
         np.testing.assert_allclose(sample.update_L, 0.05 * np.array(sample.gradient_L), rtol=1e-3)
         assert all(size > 0 for size in sample.weight_L)
@@ -90,7 +90,7 @@ def test_updates_are_what_plain_descent_makes_of_gradients() -> None:
 
 def test_layers_are_looked_at_before_and_after_training_and_ever_less_often() -> None:
     vitals = vitals_of(run_recipe(recipe_of(train={"epochs": 11, "batch_size": 64}), fingerprint="a"))
-    assert [one.epoch for one in vitals.activity] == [0, 1, 2, 4, 8, 11]
+    assert [one.epoch for one in vitals.activity] == [0, 1, 4, 11]
     assert vitals.activity[0].examples < vitals.activity[-1].examples == 256
     assert [layer.operation for layer in vitals.activity[-1].layers] == ["relu", "relu"]
 

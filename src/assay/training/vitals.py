@@ -1,8 +1,8 @@
 """Watches a network while it trains: what diagnosis needs to tell why a training went as it did.
 
 It changes no number of the run, and costs little: the steps' losses and gradient norms are at hand anyway; weights,
-gradients and updates are looked at in one step of sixteen at most, and in about sixty over a whole run; nonlinearities
-on a small share of the training examples, before the first step, after epochs 1, 2, 4, 8, …, and after the last.
+gradients and updates are looked at in one step of 24 at most, and in about sixty over a whole run; nonlinearities
+on a small share of the training examples, before the first step, after epochs 1, 4, 16, …, and after the last.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from assay.training.isolation import generators_untouched
 from assay.training.penalties import penalised_weights
 from assay.training.state import State
 
-_MOST_STRETCHES = 500
+_MOST_STRETCHES = 200
 _SAMPLES = 60
-_LEAST_APART = 16
+_LEAST_APART = 24
 """Steps between two looks at the weights, which cost about a third of a step of a network of large linear layers."""
 _EXAMPLES = (16, 256)
 _SHARE_OF_EXAMPLES = 0.01
@@ -89,7 +89,7 @@ class Watch:
 
     def after_epoch(self, epoch: int, *, last: bool) -> None:
         """The model has been measured after an epoch; 0 is before the first."""
-        if isinstance(self._engine, TorchEngine) and (last or epoch & (epoch - 1) == 0):
+        if isinstance(self._engine, TorchEngine) and (last or _looked_at(epoch)):
             self._activity.append(self._observed(self._engine, epoch, last=last))
 
     def artefacts(self) -> Mapping[str, bytes]:
@@ -141,6 +141,11 @@ class Watch:
         with generators_untouched(x_B.device):
             layers = activity_of(engine.kept, lambda: engine.scores(x_B))
         return ActivitySample(epoch=epoch, examples=wanted, layers=layers[:_MOST_LAYERS])
+
+
+def _looked_at(epoch: int) -> bool:
+    """Whether it is 0 or a power of 4."""
+    return epoch == 0 or (epoch & (epoch - 1) == 0 and epoch.bit_length() % 2 == 1)
 
 
 def _weights_of(model: nn.Module) -> dict[str, nn.Parameter]:
