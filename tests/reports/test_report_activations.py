@@ -62,15 +62,16 @@ def test_activations_stand_side_by_side_over_the_epochs() -> None:
     page = build_page(results)
     found = page.looking.outputs
     assert [(column.arm, column.epochs, column.examples) for column in found.columns] == [("plain", EPOCHS, 64)]
-    assert [(row.layer, row.units) for row in found.rows] == [("relu1", (32,)), ("<b>relu2</b>", (32,))]
+    assert [row.layer for row in found.rows] == ["relu1", "<b>relu2</b>"]
     cell = found.rows[0].cells[0]
     assert cell is not None
+    assert (cell.operation, cell.units) == ("relu", 32)
     assert cell.active == pytest.approx((0.5, 0.4, 0.3, 0.1))
     assert cell.spoilt == (0.25,) * 4
     html = render(page)
     assert "<b>relu2</b>" not in html
     words = " ".join(re.sub(r"<[^>]*>", " ", html).replace("&nbsp;", " ").split())
-    assert "0.40 ± 0.60, 10.0 % active, 25.0 % dead" in words
+    assert "relu , 32 units: 0.40 ± 0.60 10.0 % active, 25.0 % dead" in words
 
 
 def test_updates_are_drawn_by_epoch_and_broken_files_are_told() -> None:
@@ -86,6 +87,12 @@ def test_updates_are_drawn_by_epoch_and_broken_files_are_told() -> None:
     assert page.looking.outputs.remarks[0] in render(page)
 
 
+def test_a_network_that_stands_still_can_be_drawn_beside_one_that_does_not() -> None:
+    still = build_page(results_with_looks(["plain"], seeds=1, instead={"vitals.json": kept("relu1", updates=0.0)}))
+    panel = next(panel for panel in still.curves.folded if panel.metric.name == "update_ratio")
+    assert panel.curves[0].mean == (1e-6,) * 3
+
+
 def test_what_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "MOST_CELLS", 2)
     layers = [f"relu{at}" for at in range(5)]
@@ -95,7 +102,9 @@ def test_what_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sparkline_goes_from_left_to_right_and_breaks_where_nothing_is_known() -> None:
-    cell = ActivationCell(active=(0.0, 1.0, 0.5), spoilt=(), mean=0.0, deviation=1.0)
+    cell = ActivationCell(
+        operation="relu", kind="other", units=3, active=(0.0, 1.0, 0.5), spoilt=(), mean=0.0, deviation=1.0
+    )
     assert 'd="M0 40L0 40L75 0L150 20V40Z"' in sparkline(cell, 0)
     broken = sparkline(replace(cell, active=(0.5, None, 0.5), spoilt=(0.0, None, 1.0)), 0)
     assert broken.count("<path") == 4

@@ -16,9 +16,6 @@ MOST_COLUMNS = 12
 MOST_CELLS = 400
 """Each has a chart of some 500 bytes."""
 
-_Key = tuple[str, str]
-"""Layer and operation."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationColumn:
@@ -36,6 +33,9 @@ class ActivationCell:
     """One nonlinearity of one arm; shares by the epochs of its column, None where it was not called. The numbers are
     those of the last epoch."""
 
+    operation: str
+    kind: Nonlinearity
+    units: int
     active: tuple[float | None, ...]
     spoilt: tuple[float | None, ...]
     """Dead units of a rectifier, saturated outputs of sigmoid and tanh; empty for others."""
@@ -45,13 +45,9 @@ class ActivationCell:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationRow:
-    """A nonlinearity in the arms that have it; a cell is None in those that do not."""
+    """What stands at one place of the network, in the arms that have it; a cell is None in those that do not."""
 
     layer: str
-    operation: str
-    kind: Nonlinearity
-    units: tuple[int, ...]
-    """As many as there are, if arms differ in it."""
     cells: tuple[ActivationCell | None, ...]
 
 
@@ -95,7 +91,7 @@ def activations(evidence: Evidence) -> Activations:
             )
         )
         kept.append(vitals)
-    keys = list(dict.fromkeys(_key(one) for vitals in kept for sample in vitals.activity for one in sample.layers))
+    names = list(dict.fromkeys(one.layer for vitals in kept for sample in vitals.activity for one in sample.layers))
     most_rows = MOST_CELLS // max(1, len(columns))
     remarks = []
     if damaged:
@@ -103,41 +99,34 @@ def activations(evidence: Evidence) -> Activations:
         remarks.append(f"What was kept is damaged, and not shown, of {', '.join(damaged[:5])}{others}: {VITALS}.")
     if more:
         remarks.append(f"The first {MOST_COLUMNS} of {MOST_COLUMNS + more} arms are shown; each run keeps its own.")
-    if len(keys) > most_rows:
-        remarks.append(f"The first {most_rows} of {len(keys)} activations are shown; all are in {VITALS} of each run.")
+    if len(names) > most_rows:
+        remarks.append(f"The first {most_rows} of {len(names)} activations are shown; all are in {VITALS} of each run.")
     return Activations(
-        columns=tuple(columns), rows=tuple(_row(key, kept) for key in keys[:most_rows]), remarks=tuple(remarks)
+        columns=tuple(columns), rows=tuple(_row(name, kept) for name in names[:most_rows]), remarks=tuple(remarks)
     )
 
 
-def _key(one: Activity) -> _Key:
-    return one.layer, one.operation
+def _row(name: str, kept: list[Vitals]) -> ActivationRow:
+    found = [[_found(name, sample.layers) for sample in vitals.activity] for vitals in kept]
+    return ActivationRow(layer=name, cells=tuple(_cell(of_arm) for of_arm in found))
 
 
-def _row(key: _Key, kept: list[Vitals]) -> ActivationRow:
-    found = [[_found(key, sample.layers) for sample in vitals.activity] for vitals in kept]
-    known = [one for of_arm in found for one in of_arm if one is not None]
-    return ActivationRow(
-        layer=key[0],
-        operation=key[1],
-        kind=known[0].kind,
-        units=tuple(sorted({one.units for one in known})),
-        cells=tuple(_cell(of_arm) for of_arm in found),
-    )
-
-
-def _found(key: _Key, layers: tuple[Activity, ...]) -> Activity | None:
-    return next((one for one in layers if _key(one) == key), None)
+def _found(name: str, layers: tuple[Activity, ...]) -> Activity | None:
+    return next((one for one in layers if one.layer == name), None)
 
 
 def _cell(samples: list[Activity | None]) -> ActivationCell | None:
     known = [one for one in samples if one is not None]
     if not known:
         return None
-    share = {"rectifier": "dead", "saturating": "saturated"}.get(known[0].kind)
+    last = known[-1]
+    share = {"rectifier": "dead", "saturating": "saturated"}.get(last.kind)
     return ActivationCell(
+        operation=last.operation,
+        kind=last.kind,
+        units=last.units,
         active=tuple(None if one is None else one.active for one in samples),
         spoilt=tuple(None if one is None else float(getattr(one, share)) for one in samples) if share else (),
-        mean=known[-1].mean,
-        deviation=known[-1].deviation,
+        mean=last.mean,
+        deviation=last.deviation,
     )

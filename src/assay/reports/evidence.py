@@ -19,6 +19,7 @@ from assay.studies.results import StudyResults
 from assay.studies.store.contract import StoredRun
 
 HISTORY_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(EpochRecord))
+LEAST_UPDATE = 1e-6
 _COLUMN = {name: position for position, name in enumerate(HISTORY_FIELDS)}
 
 
@@ -157,6 +158,9 @@ def _update_ratios(run: StoredRun, epoch_E: NDArray[np.float64]) -> NDArray[np.f
     except StoreError:
         ratio_E = np.full(last, np.nan)  # told where the file is shown, in `assay.reports.activations`
     places_E = epoch_E.astype(np.int64) - 1
+    ratio_E = np.maximum(
+        ratio_E, LEAST_UPDATE
+    )  # so that a network that stands still can be drawn on a logarithmic axis
     return np.where(places_E >= 0, np.append(ratio_E, np.nan)[places_E], np.nan)
 
 

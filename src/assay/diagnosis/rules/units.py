@@ -37,6 +37,7 @@ def dead_units(evidence: Evidence) -> Finding | None:
     if worst is None or worst.dead < _MANY_DEAD:
         return None
     at_start = _at_start(evidence, worst.layer)
+    died = at_start is not None and at_start.dead < worst.dead / 2
     return Finding(
         rule="dead_units",
         severity="severe" if worst.dead >= 0.95 else "warning",
@@ -44,9 +45,13 @@ def dead_units(evidence: Evidence) -> Finding | None:
         seen=f"They give 0 for all of {sample.examples} training examples"
         + (f"; before training it was {at_start.dead:.0%}." if at_start is not None else "."),
         why="A unit that is never active gets no gradient: it will not come back, and the layer is so much narrower.",
-        cause="Steps too large have pushed their biases far below zero, or the weights started so.",
-        cure="Lower the rate, or use an activation with a slope everywhere.",
-        changes=_other_activation(evidence),
+        cause="Steps too large have pushed them where no example reaches them."
+        if died
+        else "Their weights or biases started so.",
+        cure="Take a tenth of the rate, or use an activation with a slope everywhere."
+        if died
+        else "Use an activation with a slope everywhere, or another initialisation.",
+        changes=evidence.divided_rate(10.0) if died else _other_activation(evidence),
         chart=_by_layer(layers, "dead"),
     )
 
