@@ -82,7 +82,7 @@ def test_every_step_is_in_one_stretch() -> None:
 def test_updates_are_what_plain_descent_makes_of_gradients() -> None:
     vitals = vitals_of(run_recipe(recipe_of(), fingerprint="a"))
     assert vitals.weights == ("linear1.weight", "linear2.weight", "output.weight")
-    assert [one.step for one in vitals.samples][:3] == [0, 24, 48]
+    assert [one.step for one in vitals.samples][:3] == [0, 32, 64]
     for sample in vitals.samples:
         np.testing.assert_allclose(sample.update_L, 0.05 * np.array(sample.gradient_L), rtol=1e-3)
         assert all(size > 0 for size in sample.weight_L)

@@ -1,7 +1,7 @@
 """Watches a network while it trains: what diagnosis needs to tell why a training went as it did.
 
 It changes no number of the run, and costs little: the steps' losses and gradient norms are at hand anyway; weights,
-gradients and updates are looked at in one step of 24 at most, and in about sixty over a whole run; nonlinearities
+gradients and updates are looked at in one step of 32 at most, and in about sixty over a whole run; nonlinearities
 on a small share of the training examples, before the first step, after epochs 1, 4, 16, …, and after the last.
 """
 
@@ -28,7 +28,7 @@ from assay.training.state import State
 
 _MOST_STRETCHES = 200
 _SAMPLES = 60
-_LEAST_APART = 24
+_LEAST_APART = 32
 """Steps between two looks at the weights, which cost about a third of a step of a network of large linear layers."""
 _EXAMPLES = (16, 256)
 _SHARE_OF_EXAMPLES = 0.01
