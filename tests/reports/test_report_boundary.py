@@ -80,7 +80,7 @@ def test_a_straight_line_is_exact_and_ends_at_the_edges() -> None:
     )
 )
 def test_a_region_and_what_is_outside_it_fill_the_plane(rows: list[list[float]]) -> None:
-    field_YX = np.array(rows) + 0.01 * np.sin(np.arange(len(rows) * 5)).reshape(-1, 5)  # no ties
+    field_YX = np.array(rows) + 0.01 * np.sin(np.arange(1, len(rows) * 5 + 1)).reshape(-1, 5)  # no ties
     inside, outside = region(field_YX, 0.0), region(-field_YX, 0.0)
     for chain in inside + outside:
         assert np.array_equal(chain[0], chain[-1])
