@@ -13,6 +13,8 @@ from assay.errors import DataError
 
 LABS = Path(__file__).parents[1] / "labs"
 SHORT = ["seeds=3", "base.train.epochs=3"]
+LARGE_LAB = 9
+"""Runs."""
 SHORTER = ["seeds=3", "base.train.epochs=1", "base.data.fraction=0.01"]
 """For labs on data sets of tens of thousands of images, whose smoke profile takes minutes."""
 
@@ -42,7 +44,9 @@ def has_an_interval(claim):
 @pytest.mark.parametrize("file", sorted(LABS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_lab_trains_every_arm_and_judges_every_claim(file, tmp_path):
     study = short_study(file)
-    results = assay.run(study, store=tmp_path, executor="inline", device="cpu")
+    # Workers take some seconds to start, and pay where as many runs evaluate tens of thousands of images.
+    many = len(study.arms) * 3 >= LARGE_LAB and study.arms[0].recipe.data.source not in ("digits", "circles")
+    results = assay.run(study, store=tmp_path, executor="processes" if many else "inline", device="cpu")
     assert {arm: sorted(runs) for arm, runs in results.runs.items()} == {
         arm.name: [arm.first_seed, arm.first_seed + 1, arm.first_seed + 2] for arm in study.arms
     }
