@@ -169,7 +169,7 @@ def test_killing_workers_again_and_again(store: Path, undisturbed: dict[str, Run
 
 def test_killing_the_parent_again_and_again(store: Path, undisturbed: dict[str, Run], chance: random.Random) -> None:
     present = 0
-    for _ in range(10):
+    for _ in range(7):
         conducting = Conducting(store)
         conducting.wait_for("LookStarted")
         time.sleep(chance.uniform(0.0, 0.5))
