@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from assay.errors import StoreError
 from assay.metrics.vitals import VITALS, Activity, Nonlinearity, Vitals, vitals_read
 from assay.reports.evidence import Evidence
+from assay.reports.kept_files import kept_by_first_runs
 
 MOST_COLUMNS = 12
 MOST_CELLS = 400
@@ -64,45 +64,25 @@ def activations(evidence: Evidence) -> Activations:
     Raises:
         StoreError: a stored file cannot be read.
     """
-    columns: list[ActivationColumn] = []
-    kept: list[Vitals] = []
-    damaged, more = [], 0
-    for position, arm in enumerate(evidence.arms):
-        content = evidence.results.runs[arm.name][arm.runs[0].seed].artefact(VITALS) if arm.runs else None
-        if content is None:
-            continue
-        try:
-            vitals = vitals_read(content)
-        except StoreError:
-            damaged.append(arm.name)
-            continue
-        if not any(sample.layers for sample in vitals.activity):
-            continue
-        if len(columns) == MOST_COLUMNS:
-            more += 1
-            continue
-        columns.append(
-            ActivationColumn(
-                arm=arm.name,
-                position=position,
-                seed=arm.runs[0].seed,
-                epochs=tuple(sample.epoch for sample in vitals.activity),
-                examples=vitals.activity[-1].examples,
-            )
+    found, remarks = kept_by_first_runs(evidence, VITALS, vitals_read, most=MOST_COLUMNS)
+    found = [(position, arm, vitals) for position, arm, vitals in found if any(one.layers for one in vitals.activity)]
+    columns = tuple(
+        ActivationColumn(
+            arm=arm.name,
+            position=position,
+            seed=arm.runs[0].seed,
+            epochs=tuple(sample.epoch for sample in vitals.activity),
+            examples=vitals.activity[-1].examples,
         )
-        kept.append(vitals)
+        for position, arm, vitals in found
+    )
+    kept = [vitals for _, _, vitals in found]
     names = list(dict.fromkeys(one.layer for vitals in kept for sample in vitals.activity for one in sample.layers))
     most_rows = MOST_CELLS // max(1, len(columns))
-    remarks = []
-    if damaged:
-        others = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
-        remarks.append(f"What was kept is damaged, and not shown, of {', '.join(damaged[:5])}{others}: {VITALS}.")
-    if more:
-        remarks.append(f"The first {MOST_COLUMNS} of {MOST_COLUMNS + more} arms are shown; each run keeps its own.")
     if len(names) > most_rows:
         remarks.append(f"The first {most_rows} of {len(names)} activations are shown; all are in {VITALS} of each run.")
     return Activations(
-        columns=tuple(columns), rows=tuple(_row(name, kept) for name in names[:most_rows]), remarks=tuple(remarks)
+        columns=columns, rows=tuple(_row(name, kept) for name in names[:most_rows]), remarks=tuple(remarks)
     )
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from assay.errors import StoreError
 from assay.metrics.catalogue import CATALOGUE
 from assay.metrics.weight_statistics import WEIGHTS, WeightStatistics, weights_read
 from assay.reports.estimates import Estimate, estimate
 from assay.reports.evidence import Evidence
+from assay.reports.kept_files import kept_by_first_runs
 
 MOST_COLUMNS = 12
 MOST_CELLS = 600
@@ -68,36 +68,23 @@ def weights(evidence: Evidence) -> Weights:
     Raises:
         StoreError: a stored file cannot be read.
     """
-    columns: list[WeightColumn] = []
-    kept: list[dict[str, WeightStatistics]] = []
-    damaged, more = [], 0
-    for position, arm in enumerate(evidence.arms):
-        content = evidence.results.runs[arm.name][arm.runs[0].seed].artefact(WEIGHTS) if arm.runs else None
-        if content is None:
-            continue
-        if len(columns) == MOST_COLUMNS:
-            more += 1
-            continue
-        try:
-            tensors = weights_read(content)
-        except StoreError:
-            damaged.append(arm.name)
-            continue
-        near_zero = estimate(arm.values(CATALOGUE["near_zero_weights"]))
-        columns.append(WeightColumn(arm=arm.name, position=position, seed=arm.runs[0].seed, near_zero=near_zero))
-        kept.append({tensor.name: tensor for tensor in tensors})
+    found, remarks = kept_by_first_runs(evidence, WEIGHTS, weights_read, most=MOST_COLUMNS)
+    columns = tuple(
+        WeightColumn(
+            arm=arm.name,
+            position=position,
+            seed=arm.runs[0].seed,
+            near_zero=estimate(arm.values(CATALOGUE["near_zero_weights"])),
+        )
+        for position, arm, _ in found
+    )
+    kept = [{tensor.name: tensor for tensor in tensors} for _, _, tensors in found]
     names = list(dict.fromkeys(name for tensors in kept for name in tensors))
     most_rows = MOST_CELLS // max(1, len(columns))
-    remarks = []
-    if damaged:
-        others = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
-        remarks.append(f"What was kept is damaged, and not shown, of {', '.join(damaged[:5])}{others}: {WEIGHTS}.")
-    if more:
-        remarks.append(f"The first {MOST_COLUMNS} of {MOST_COLUMNS + more} arms are shown; each run keeps its own.")
     if len(names) > most_rows:
         remarks.append(f"The first {most_rows} of {len(names)} tensors are shown; all are in {WEIGHTS} of each run.")
     rows = tuple(_row(name, [tensors.get(name) for tensors in kept]) for name in names[:most_rows])
-    return Weights(columns=tuple(columns), rows=rows, remarks=tuple(remarks))
+    return Weights(columns=columns, rows=rows, remarks=tuple(remarks))
 
 
 def _row(name: str, tensors: list[WeightStatistics | None]) -> WeightRow:
